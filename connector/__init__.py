@@ -1,0 +1,13 @@
+"""Segment email identity connector: email events land on the right visitor.
+
+The way of one message through the house, in three transactions::
+
+    T1  receive → verify → split → inbox          commit, then 200
+    T2  validate → identity → stitch → outbox     a batch in one transaction: read ``pipeline`` first
+    T3  claim → send → settle                     ``deliver``, the only outward HTTP
+
+``messages`` has the words, ``tables`` the tables, ``mapping`` the language of the files in ``mappings/``. Who is one
+person is a pure function of append-only evidence (``resolve``); ``graph`` asks it, and ``inspector`` shows the answers.
+"""
+
+__version__ = "0.1.0"
