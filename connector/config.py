@@ -1,0 +1,218 @@
+"""The environment, read once: every setting, its default, and all mistakes at the same time.
+
+Real variables win over a ``.env`` file in the working directory. Plural names hold comma-separated lists whose
+members are all valid at once, so that secrets rotate without downtime.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+
+from connector.errors import ConfigError
+from connector.messages import HOUR, Milliseconds, duration_ms
+
+DEFAULTS: Final[Mapping[str, str]] = {
+    "DATABASE_URL": "sqlite:///connector.db",
+    "HOST": "",
+    "PORT": "",
+    "MAPPINGS": "",
+    "CONNECTOR_SECRET": "",
+    "SEGMENT_SHARED_SECRETS": "",
+    "SEGMENT_WEBHOOK_TOKENS": "",
+    "SOURCE_WRITE_KEYS": "",
+    "SEGMENT_WRITE_KEY": "",
+    "SEGMENT_API_URL": "https://api.segment.io/v1",
+    "DESTINATIONS": "segment",
+    "KLAVIYO_API_KEY": "",
+    "KLAVIYO_API_URL": "https://a.klaviyo.com",
+    "KLAVIYO_WEBHOOK_SECRETS": "",
+    "KLAVIYO_DELETE": "0",
+    "CUSTOMERIO_SIGNING_KEYS": "",
+    "INSPECTOR_TOKENS": "",
+    "HOLD_EMAIL": "72h",
+}
+"""Every variable the connector reads, with what it means when absent. README documents each."""
+
+LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+KNOWN_DESTINATIONS: Final = ("segment",)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What the environment says. ``secrets_of`` answers for a plural variable by its name."""
+
+    database_url: str
+    host: str
+    port: int
+    mappings: Path | None
+    secret: str = field(repr=False)
+    segment_write_key: str = field(repr=False)
+    segment_api_url: str
+    destinations: tuple[str, ...]
+    klaviyo_api_key: str = field(repr=False)
+    klaviyo_api_url: str
+    klaviyo_delete: bool
+    hold_email_ms: Milliseconds
+    ephemeral_disk: bool
+    variables: Mapping[str, str] = field(repr=False)
+
+    @property
+    def sqlite(self) -> bool:
+        return self.database_url.startswith("sqlite")
+
+    def secrets_of(self, variable: str) -> tuple[str, ...]:
+        """The members of a plural variable (``SEGMENT_SHARED_SECRETS`` …), empty if it is not set."""
+        return tuple(part.strip() for part in self.variables.get(variable, "").split(",") if part.strip())
+
+
+def read(environ: Mapping[str, str] | None = None, env_file: Path = Path(".env")) -> Config:
+    """The configuration of this process.
+
+    Raises: ConfigError naming every variable that is wrong.
+    """
+    variables = _variables(os.environ if environ is None else environ, env_file)
+    mistakes: list[str] = []
+    config = Config(
+        database_url=_database_url(variables["DATABASE_URL"], mistakes),
+        host=variables["HOST"] or ("0.0.0.0" if variables["PORT"] else "127.0.0.1"),  # noqa: S104 - a platform that sets PORT routes to it
+        port=_port(variables["PORT"], mistakes),
+        mappings=_folder(variables["MAPPINGS"], mistakes),
+        secret=_secret(variables["CONNECTOR_SECRET"], mistakes),
+        segment_write_key=variables["SEGMENT_WRITE_KEY"],
+        segment_api_url=_url("SEGMENT_API_URL", variables, mistakes),
+        destinations=_destinations(variables["DESTINATIONS"], mistakes),
+        klaviyo_api_key=variables["KLAVIYO_API_KEY"],
+        klaviyo_api_url=_url("KLAVIYO_API_URL", variables, mistakes),
+        klaviyo_delete=_flag("KLAVIYO_DELETE", variables, mistakes),
+        hold_email_ms=_duration("HOLD_EMAIL", variables, mistakes),
+        ephemeral_disk=bool(variables.get("DYNO")),
+        variables=variables,
+    )
+    if mistakes:
+        raise ConfigError(*mistakes)
+    return config
+
+
+def configured(environ: Mapping[str, str] | None = None, env_file: Path = Path(".env")) -> bool:
+    """Is there any configuration at all, a ``.env`` or a variable other than HOST and PORT?"""
+    environ = os.environ if environ is None else environ
+    return env_file.exists() or any(environ.get(name) for name in DEFAULTS if name not in ("HOST", "PORT"))
+
+
+def write_first_env(env_file: Path = Path(".env")) -> dict[str, str]:
+    """Make a ``.env`` with fresh secrets, readable by its owner only, and return what it says.
+
+    Raises: FileExistsError if somebody else was first; nothing is ever overwritten.
+    """
+    fresh = {
+        "CONNECTOR_SECRET": secrets.token_hex(32),
+        "SEGMENT_SHARED_SECRETS": secrets.token_hex(20),
+        "SOURCE_WRITE_KEYS": secrets.token_urlsafe(24),
+        "INSPECTOR_TOKENS": secrets.token_urlsafe(24),
+        "KLAVIYO_WEBHOOK_SECRETS": "",
+        "CUSTOMERIO_SIGNING_KEYS": "",
+        "SEGMENT_WRITE_KEY": "",
+        "DATABASE_URL": DEFAULTS["DATABASE_URL"],
+    }
+    lines = [
+        "# Made by `connector serve` on its first start. Keep it with the database: neither works without the other."
+    ]
+    lines += [f"{name}={value}" for name, value in fresh.items()]
+    descriptor = os.open(env_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write("\n".join(lines) + "\n")
+    return fresh
+
+
+def _variables(environ: Mapping[str, str], env_file: Path) -> dict[str, str]:
+    filed = {name: value or "" for name, value in dotenv_values(env_file).items()} if env_file.is_file() else {}
+    return {**DEFAULTS, **_set(filed), **_set(environ)}
+
+
+def _set(values: Mapping[str, str]) -> dict[str, str]:
+    """An empty variable counts as absent, so that a line left blank in ``.env`` keeps its default."""
+    return {name: value.strip() for name, value in values.items() if value.strip()}
+
+
+def _database_url(text: str, mistakes: list[str]) -> str:
+    scheme, colon, rest = text.partition("://")
+    if scheme in ("postgres", "postgresql", "postgresql+psycopg") and colon:
+        return f"postgresql+psycopg://{rest}"
+    if scheme == "sqlite" and rest.startswith("/") and len(rest) > 1 and ":memory:" not in rest:
+        return text
+    mistakes.append(
+        "DATABASE_URL: expected sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
+        f" (an in-memory database cannot keep what it acknowledged), found a URL that starts with '{scheme}'"
+    )
+    return text
+
+
+def _port(text: str, mistakes: list[str]) -> int:
+    if not text:
+        return 8080
+    if text.isdecimal() and 0 < int(text) < 65536:
+        return int(text)
+    mistakes.append(f"PORT: expected a number from 1 to 65535, found '{text}'")
+    return 8080
+
+
+def _folder(text: str, mistakes: list[str]) -> Path | None:
+    if not text:
+        return None
+    if not Path(text).is_dir():
+        mistakes.append(f"MAPPINGS: there is no folder '{text}'; make it or remove the variable")
+    return Path(text)
+
+
+def _secret(text: str, mistakes: list[str]) -> str:
+    if not text:
+        mistakes.append(
+            "CONNECTOR_SECRET: it is not set. It keys the ids of profiles and outgoing events; set it to 32 random"
+            " bytes (openssl rand -hex 32) and keep it with the database"
+        )
+    elif len(text) < 16:
+        mistakes.append(f"CONNECTOR_SECRET: expected at least 16 characters, found {len(text)}")
+    return text
+
+
+def _url(name: str, variables: Mapping[str, str], mistakes: list[str]) -> str:
+    text = variables[name].rstrip("/")
+    parts = urlsplit(text)
+    if not parts.hostname or parts.username or parts.query:
+        mistakes.append(f"{name}: expected a URL such as {DEFAULTS[name]}, without user name or query")
+    elif parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
+        mistakes.append(f"{name}: it must be https (http is for {', '.join(LOOPBACK)} only)")
+    return text
+
+
+def _destinations(text: str, mistakes: list[str]) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    known = ", ".join(KNOWN_DESTINATIONS)
+    mistakes += [
+        f"DESTINATIONS: '{name}' is unknown; this version knows {known}"
+        for name in names
+        if name not in KNOWN_DESTINATIONS
+    ]
+    return names
+
+
+def _flag(name: str, variables: Mapping[str, str], mistakes: list[str]) -> bool:
+    if variables[name] not in ("0", "1"):
+        mistakes.append(f"{name}: expected 0 or 1, found '{variables[name]}'")
+    return variables[name] == "1"
+
+
+def _duration(name: str, variables: Mapping[str, str], mistakes: list[str]) -> Milliseconds:
+    duration = duration_ms(variables[name])
+    if duration is None:
+        mistakes.append(f"{name}: expected a duration such as 72h, 90m or 14d, found '{variables[name]}'")
+        return 72 * HOUR
+    return duration
