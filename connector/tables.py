@@ -1,0 +1,256 @@
+"""All tables on one page.
+
+Evidence, which is append-only and never rewritten by a decision: ``inbox``, ``identifiers``, ``links``, ``sightings``.
+Caches of it, which a rebuild derives again: ``identifiers.component_id``, ``email_hashes``.
+What we decided and did: ``messages`` (the stitching log), ``outbox``, ``attempts``.
+
+The same definitions serve SQLite and PostgreSQL. Times are integers, milliseconds since 1970 UTC.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, SmallInteger, Text, UniqueConstraint
+from sqlalchemy.dialects import postgresql
+
+from connector.store import LOCK_SECONDS, Store, open_store  # noqa: F401
+
+metadata: Final = sa.MetaData()
+# Text that ties are broken by is compared by its code points, as Python does, whatever language the server speaks.
+Key: Final = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
+Number: Final = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by themselves only as INTEGER
+
+inbox = sa.Table(
+    "inbox",
+    metadata,
+    Column("id", Number, primary_key=True, autoincrement=True),
+    Column("source", Text, nullable=False),
+    Column("message_id", Text, nullable=False),  # the key that deduplicates within the source
+    Column("body", Text, nullable=False),  # the element as it came; text, because jsonb refuses \u0000
+    Column("envelope", Text),  # what the request said about all of its elements, JSON
+    Column("received_at", BigInteger, nullable=False),
+    Column("authenticated", Boolean, nullable=False),
+    Column("rotten", Text),  # why the element cannot be read, known at the door
+    UniqueConstraint("source", "message_id", name="inbox_message"),
+    sqlite_autoincrement=True,
+)
+
+# Rows that no stitcher has taken yet. A side table: a watermark over inbox.id loses rows that commit late,
+# and a status column would rewrite the row that holds the body.
+inbox_todo = sa.Table("inbox_todo", metadata, Column("inbox_id", Number, primary_key=True, autoincrement=False))
+
+messages = sa.Table(
+    "messages",
+    metadata,
+    Column("id", Number, primary_key=True, autoincrement=False),  # = inbox.id
+    Column("source", Text, nullable=False),
+    Column("message_id", Text, nullable=False),
+    Column("type", Text),
+    Column("event", Text),
+    Column("vendor", Text),
+    Column("at", BigInteger, nullable=False),  # event time; the receipt where there is none
+    Column("received_at", BigInteger, nullable=False),
+    Column("authenticated", Boolean, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("reason", Text, nullable=False),  # plain words, never an address
+    Column("notes", Text),  # what was repaired on the way in, JSON list
+    Column("user_id", Text),  # what left, or would have
+    Column("anonymous_id", Text),
+    Column("arrived_usable", Boolean),
+    Column("evidence", Text),  # the links the decision stands on, JSON list of [a_id, b_id, kind]
+    Column("recipient_id", BigInteger),  # identifiers.id of the three that may name the addressee
+    Column("vendor_profile_id", BigInteger),
+    Column("vendor_user_id", BigInteger),
+    Column("browser_id", BigInteger),  # the anonymousId it arrived with, if that may be a browser's
+    Index("messages_message", "message_id"),
+    Index("messages_outcome", "outcome", "id"),
+)
+
+# Which identifiers a message carried: the timeline of a profile, and what forgetting has to find.
+mentions = sa.Table(
+    "mentions",
+    metadata,
+    Column("identifier_id", Number, primary_key=True, autoincrement=False),
+    Column("at", BigInteger, primary_key=True),
+    Column("message", Number, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+
+identifiers = sa.Table(
+    "identifiers",
+    metadata,
+    Column("id", Number, primary_key=True, autoincrement=False),
+    Column("type", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    Column("first_at", BigInteger, nullable=False),
+    Column("first_message", Key, nullable=False),  # "source/message_id" of the earliest, the tie-breaker
+    Column("last_at", BigInteger, nullable=False),
+    Column("carried_at", BigInteger),  # first site or server call that carried it; None: only vendors told us
+    # The smallest identifier id of its connected component; NULL for browsers, which join nobody. Depends on
+    # arrival order: internal, never shown, never compared.
+    Column("component_id", BigInteger),
+    # The profile id of a person whose earliest identifier this is; any of a person's resolves to the person.
+    Column("profile_hash", Text, nullable=False),
+    UniqueConstraint("value", "type", name="identifiers_value"),  # value first: one look-up finds all types
+    Index("identifiers_component", "component_id"),
+    Index("identifiers_profile", "profile_hash"),
+)
+
+# Digests of every known email, so that a hash-shaped anonymousId is recognised in either order of arrival.
+email_hashes = sa.Table(
+    "email_hashes",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("identifier_id", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Two identifiers seen together, once per kind. a is the stronger end. browser: the weaker end is an anonymous_id
+# that is not known to be an email's hash, so the link attaches and does not join.
+links = sa.Table(
+    "links",
+    metadata,
+    Column("a_id", Number, primary_key=True, autoincrement=False),
+    Column("b_id", Number, primary_key=True, autoincrement=False),
+    Column("kind", Text, primary_key=True),
+    Column("browser", Boolean, nullable=False),
+    Column("first_at", BigInteger, nullable=False),
+    Column("first_message", Key, nullable=False),
+    Index("links_weaker", "b_id", "a_id"),
+    Index("links_people", "a_id", "b_id", sqlite_where=sa.text("not browser"), postgresql_where=sa.text("not browser")),
+    sqlite_with_rowid=False,
+)
+
+# The times two identifiers were seen together, kept per minute as earliest and latest: a set union, so that the
+# order and the number of arrivals cannot matter, and "latest at or before t" can be read.
+sightings = sa.Table(
+    "sightings",
+    metadata,
+    Column("a_id", Number, primary_key=True, autoincrement=False),
+    Column("b_id", Number, primary_key=True, autoincrement=False),
+    Column("kind", Text, primary_key=True),
+    Column("minute", Integer, primary_key=True),
+    Column("browser", Boolean, nullable=False),
+    Column("first_at", BigInteger, nullable=False),
+    Column("first_message", Key, nullable=False),
+    Column("last_at", BigInteger, nullable=False),
+    Column("last_message", Key, nullable=False),
+    Index("sightings_browsers", "a_id", "minute", sqlite_where=sa.text("browser"), postgresql_where=sa.text("browser")),
+    Index("sightings_weaker", "b_id", "minute"),
+    sqlite_with_rowid=False,
+)
+
+outbox = sa.Table(
+    "outbox",
+    metadata,
+    Column("id", Number, primary_key=True, autoincrement=True),
+    Column("inbox_id", BigInteger, nullable=False),  # the message it answers
+    Column("destination", Text, nullable=False),
+    Column("message_id", Text, nullable=False),  # outgoing; deterministic, remembered for ever
+    Column("status", Text, nullable=False),  # held, pending, delivered, dead, dropped
+    Column("at", BigInteger, nullable=False),  # event time: the order of release and of sending
+    Column("due_at", BigInteger, nullable=False),  # held: expires; pending: may be tried from
+    Column("body", Text, nullable=False),  # what leaves, without sentAt; while held also without ids
+    Column("attempts", SmallInteger, nullable=False, server_default="0"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("pending_at", BigInteger),  # since when it may leave: the seven days of retries count from here
+    Column("maybe_sent_at", BigInteger),  # first attempt whose answer we never saw: Segment forgets ids after a day
+    Column("claimed_by", Text),
+    Column("claimed_until", BigInteger),
+    UniqueConstraint("message_id", "destination", name="outbox_message"),
+    Index("outbox_inbox", "inbox_id"),
+    Index(
+        "outbox_due",
+        "destination",
+        "due_at",
+        "at",
+        sqlite_where=sa.text("status = 'pending'"),
+        postgresql_where=sa.text("status = 'pending'"),
+    ),
+    Index(
+        "outbox_held",
+        "due_at",
+        sqlite_where=sa.text("status = 'held'"),
+        postgresql_where=sa.text("status = 'held'"),
+    ),
+    Index("outbox_dead", "id", sqlite_where=sa.text("status = 'dead'"), postgresql_where=sa.text("status = 'dead'")),
+    sqlite_autoincrement=True,
+)
+
+# Which identifiers a held delivery waits for.
+waiting = sa.Table(
+    "waiting",
+    metadata,
+    Column("identifier_id", Number, primary_key=True, autoincrement=False),
+    Column("outbox_id", Number, primary_key=True, autoincrement=False),
+    Index("waiting_outbox", "outbox_id"),
+    sqlite_with_rowid=False,
+)
+
+attempts = sa.Table(
+    "attempts",
+    metadata,
+    Column("id", Number, primary_key=True, autoincrement=True),
+    Column("outbox_id", BigInteger, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("status", Text, nullable=False),  # delivered, refused, unknown, retry (an operator's)
+    Column("detail", Text, nullable=False),
+    Index("attempts_outbox", "outbox_id", "id"),
+)
+
+# Addressees whose events left under an opaque id, so that one identify can join it to their userId later.
+opaque_ids = sa.Table(
+    "opaque_ids",
+    metadata,
+    Column("identifier_id", Number, primary_key=True, autoincrement=False),
+    Column("anonymous_id", Text, nullable=False),
+    Column("last_at", BigInteger, nullable=False),  # event time of the latest event that left under it
+    Column("inbox_id", BigInteger, nullable=False),  # and its message
+    Column("joined_user_id", Text),
+)
+
+# The last consent an identifier was seen with, per category, by event time.
+consents = sa.Table(
+    "consents",
+    metadata,
+    Column("identifier_id", Number, primary_key=True, autoincrement=False),
+    Column("category", Text, primary_key=True),
+    Column("granted", Boolean, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("message", Key, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Numbers that would otherwise be counted: kept exactly, in the transaction that changes them. A row per shard,
+# because many web processes would wait for each other on one row; the sum is the value.
+counters = sa.Table(
+    "counters",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("shard", SmallInteger, primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)
+
+# One row a fact about the store itself: the fingerprint of its secret, the progress of an import.
+facts = sa.Table("facts", metadata, Column("name", Text, primary_key=True), Column("value", Text, nullable=False))
+
+# Who serves, stitches and delivers, and when each was last alive.
+heartbeats = sa.Table(
+    "heartbeats",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("pid", Integer, nullable=False),
+    Column("seen_at", BigInteger, nullable=False),
+)
+
+# The last message and the last refusal of each source: what `check` shows first.
+doors = sa.Table(
+    "doors",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("last_at", BigInteger),
+    Column("refused_at", BigInteger),
+    Column("refused_because", Text),
+)
