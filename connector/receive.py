@@ -1,0 +1,203 @@
+"""T1: from a request to rows on disk, and only then 200.
+
+    verify the raw bytes → split → name each element → commit → answer
+
+``ingest`` does all of it for every source, without a web framework: the Flask views, and any shorter way, only
+adapt. It does the least that is safe; what a message means is asked in T2, where a mistake can be repaired.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import orjson
+
+from connector.elements import TooLarge
+from connector.errors import ClosedError, ConnectorError, PayloadError, StoreUnavailable, VerificationError
+from connector.inbox import Kept
+from connector.messages import Json, Milliseconds, Received, now_ms
+from connector.sources import Incoming, Read, SecretsOf, customerio, klaviyo, segment, tracking
+
+MAX_BODY_BYTES: Final = 9 * 1024 * 1024
+"""Segment sends up to 8 MB; the rest is air. A 413 costs the sender its whole batch."""
+
+TOO_LARGE: Final = f"the body is larger than {MAX_BODY_BYTES} bytes: send smaller batches"
+
+RETRY_AFTER_SECONDS: Final = 5
+
+PROVIDERS: Final[Mapping[str, Read]] = {
+    segment.NAME: segment.read,
+    klaviyo.NAME: klaviyo.read,
+    customerio.NAME: customerio.read,
+}
+"""Who may post to ``/webhooks/<provider>``."""
+
+BUSY: Final = "the connector cannot store anything right now; nothing of this request was acknowledged, send it again"
+
+ACROSS_ORIGINS: Final = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "POST, OPTIONS",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, Content-Encoding, X-Retry-Count",
+    "Access-Control-Max-Age": "86400",
+}
+"""Browsers post to ``/v1`` from the shop's own pages."""
+
+log: Final = logging.getLogger("connector")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What to tell the sender: JSON, or nothing with a 204."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What ``ingest`` needs of the house: secrets, the way to the disk, somebody who counts refusals, a clock."""
+
+    secrets_of: SecretsOf
+    submit: Callable[[Sequence[Received]], Kept]
+    refused: Callable[[str, str, str, Milliseconds], None]
+    now: Callable[[], Milliseconds] = now_ms
+
+
+@dataclass(frozen=True, slots=True)
+class _Door:
+    source: str
+    read: Read
+    methods: tuple[str, ...] = ("POST",)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    success: bool = False
+
+
+def ingest(request: Incoming, house: House) -> Answer:
+    """The answer to one request at a door, given once everything it carries is on disk.
+
+    Answers: 200 stored · 204 a browser asks whether it may · 400 not JSON · 401 unknown sender · 403 closed · 404 ·
+    405 · 413 too large · 500 our mistake · 503 cannot store now.
+    """
+    door = _door(request.path)
+    if door is None:
+        return _unknown(request.path)
+    if request.method == "OPTIONS" and door.headers:
+        return Answer(204, headers=door.headers)
+    if request.method not in door.methods:
+        allowed = ", ".join(door.methods)
+        return said(405, f"send {allowed}", {**door.headers, "Allow": allowed})
+    now = house.now()
+    try:
+        received = door.read(plain(request), house.secrets_of, now)
+        kept = house.submit(received) if received else Kept()
+    except ConnectorError as error:
+        status, reason, headers = _refusal(error)
+        house.refused(door.source, reason, str(error), now)
+        return said(status, BUSY if status == 503 else str(error), {**door.headers, **headers})
+    except Exception as error:
+        log_failure("receive", error)
+        return said(500, "the connector made a mistake; send this again later", door.headers)
+    told = {"success": True} if door.success else {"stored": kept.stored, "duplicates": kept.duplicates}
+    return _json(200, told, door.headers)
+
+
+def said(status: int, message: str, headers: Mapping[str, str] | None = None) -> Answer:
+    """A refusal in plain words; Segment shows ``message`` to its customer."""
+    return _json(status, {"message": message}, headers or {})
+
+
+def plain(request: Incoming) -> Incoming:
+    """The request with its body as the sender's code saw it: decompressed, and never larger than the bound.
+
+    Raises: TooLarge, PayloadError.
+    """
+    _check_whole(request)
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+    body = request.body
+    if encoding in ("gzip", "x-gzip"):
+        body = _inflated(body, 16 + zlib.MAX_WBITS)
+    elif encoding == "deflate":
+        # Either zlib's format, as the RFC says, or the bare stream that many clients mean by the name.
+        bare = body[:1] == b"" or body[0] & 0x0F != 8 or int.from_bytes(body[:2], "big") % 31 != 0
+        body = _inflated(body, -zlib.MAX_WBITS if bare else zlib.MAX_WBITS)
+    elif encoding not in ("", "identity"):
+        raise PayloadError("the body's Content-Encoding is unknown: send it as gzip, deflate or plain")
+    if len(body) > MAX_BODY_BYTES:
+        raise TooLarge(TOO_LARGE)
+    return Incoming(request.method, request.path, request.headers, body, request.token)
+
+
+def log_failure(action: str, error: BaseException) -> None:
+    """Log where something unexpected happened; not its words, which may quote a body or an address."""
+    where = "".join(traceback.format_tb(error.__traceback__))
+    log.error("action=%s error=%s\n%s", action, type(error).__name__, where)
+
+
+def _check_whole(request: Incoming) -> None:
+    """A sender that hung up in the middle: granian hands over what came as if it were all (2.8.7, tried)."""
+    length = request.headers.get("content-length", "")
+    if len(request.body) > MAX_BODY_BYTES:
+        raise TooLarge(TOO_LARGE)
+    if length.isdecimal() and len(request.body) < int(length):
+        raise PayloadError("the body ended before its Content-Length")
+
+
+def _inflated(body: bytes, window_bits: int) -> bytes:
+    """At most one byte more than the bound, whatever the stream claims to hold."""
+    parts: list[bytes] = []
+    room = MAX_BODY_BYTES + 1
+    while body and room > 0:
+        stream = zlib.decompressobj(window_bits)
+        try:
+            parts.append(stream.decompress(body, room))
+        except zlib.error as error:
+            raise PayloadError("the body is not what its Content-Encoding says") from error
+        room -= len(parts[-1])
+        if room > 0 and not stream.eof:
+            raise PayloadError("the compressed body ends too early")
+        body = stream.unused_data  # gzip members may follow each other
+    return b"".join(parts)
+
+
+def _door(path: str) -> _Door | None:
+    place, _, name = path.rpartition("/")
+    if place == "/webhooks" and name in PROVIDERS:
+        methods = ("POST", "PUT", "PATCH") if name == segment.NAME else ("POST",)
+        return _Door(name, PROVIDERS[name], methods)
+    if place == "/v1" and name in tracking.CALLS:
+        return _Door(tracking.NAME, tracking.read, headers=ACROSS_ORIGINS, success=True)
+    return None
+
+
+def _unknown(path: str) -> Answer:
+    if path.startswith("/v1/"):
+        return said(404, f"unknown call; known are /v1/ followed by {', '.join(tracking.CALLS)}", ACROSS_ORIGINS)
+    return said(404, f"unknown provider; known are {', '.join('/webhooks/' + name for name in PROVIDERS)}")
+
+
+def _refusal(error: ConnectorError) -> tuple[int, str, dict[str, str]]:
+    """Status, the reason it is counted under, and headers.
+
+    Senders park or drop whole feeds on 4xx, so these are only for "who are you?" and "that is not JSON".
+    """
+    if isinstance(error, VerificationError):
+        return 401, "unauthorized", {}
+    if isinstance(error, ClosedError):
+        return 403, "closed", {}
+    if isinstance(error, TooLarge):
+        return 413, "too_large", {}
+    if isinstance(error, PayloadError):
+        return 400, "not_json", {}
+    if isinstance(error, StoreUnavailable):
+        return 503, "unavailable", {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    raise error
+
+
+def _json(status: int, value: Json, headers: Mapping[str, str]) -> Answer:
+    return Answer(status, orjson.dumps(value), {**headers, "Content-Type": "application/json"})
