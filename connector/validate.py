@@ -1,0 +1,339 @@
+"""Stage 1 of T2: what a stored element means. ``Stored`` in, ``Message`` out, or ``InvalidMessage`` with reasons.
+
+A Segment call is read as it is; a vendor's payload is mapped to a Segment track call first. An email event is not
+another kind of thing: it is a track call named by Segment's Email spec, with an ``Email`` part that says whom the mail
+was sent to. What a message teaches depends on the message alone, never on what is known when it arrives.
+Next stage: ``identity``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from connector import schema
+from connector.directives import apply_fields
+from connector.errors import InvalidMessage
+from connector.identifiers import Rules, is_email, is_hash_shaped
+from connector.keys import Keys
+from connector.mapping import Mappings, Source
+from connector.messages import YEAR_2000, Email, Identifier, Json, Kind, Message, Milliseconds, Stored, iso, parse_time
+
+SEGMENT_SHAPED = ("segment", "tracking_api", "import")
+"""Sources whose elements are Segment calls already."""
+
+Links = tuple[tuple[Identifier, Identifier, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """What reading a message needs to know: the mappings, our own names, and which vendors count by their webhook.
+
+    own_channel: vendors whose own webhook is configured; their events in Segment's stream are evidence only.
+    own_integration: our name in ``context.integration``.
+    """
+
+    mappings: Mappings
+    keys: Keys
+    own_channel: frozenset[str] = frozenset()
+    own_integration: str = ""
+
+
+def read(stored: Stored, reader: Reader) -> Message:
+    """The message in a stored element.
+
+    Raises: InvalidMessage with reasons for a person.
+    """
+    body = schema.read_body(stored)
+    if stored.source in SEGMENT_SHAPED:
+        call = schema.check(body)
+        if call["type"] in ("delete", "alias") and not stored.authenticated:
+            raise InvalidMessage(
+                [
+                    f"{call['type']} is obeyed only where every element of the request is authenticated: send it alone,"
+                    " or set SEGMENT_WEBHOOK_TOKENS and give Segment the token"
+                ]
+            )
+        if call["type"] == "delete":
+            raise InvalidMessage(["this version cannot erase a person yet; the request is kept: retry it after an upgrade"])
+        return _segment_message(stored, call, reader)
+    source = reader.mappings.sources.get(stored.source)
+    if source is None:
+        raise InvalidMessage(
+            [f"there is no mapping for the source '{stored.source}'; add mappings/sources/{stored.source}.toml"]
+        )
+    return _vendor_message(stored, body, source, reader)
+
+
+def is_echo(message: Message, reader: Reader) -> bool:
+    """Is this an event of ours, or of another connector, coming back?"""
+    integration = message.context.get("integration")
+    name = integration.get("name") if isinstance(integration, dict) else None
+    return message.message_id.startswith(reader.keys.prefix) or (name is not None and name == reader.own_integration)
+
+
+def _segment_message(stored: Stored, call: Mapping[str, Json], reader: Reader) -> Message:
+    source = reader.mappings.sources["segment"]
+    event = call.get("event")
+    if call["type"] == "track" and event in source.names:
+        return _segment_email(stored, call, source, reader)
+    rules = reader.mappings.rules
+    notes: list[str] = []
+    at = _event_time(call, stored.received_at, notes)
+    identifiers = _site_identifiers(call, rules, notes)
+    links = _star(identifiers, Kind.DECLARED, rules)
+    if call["type"] == "alias":
+        identifiers, links = _alias(call, rules)
+    return _message(
+        stored,
+        call,
+        at,
+        notes,
+        identifiers=identifiers,
+        links=links,
+        carried=identifiers,
+        event=event or call.get("name"),
+    )
+
+
+def _segment_email(stored: Stored, call: Mapping[str, Json], source: Source, reader: Reader) -> Message:
+    """An email event in Segment's own form: from a library, or from one of Segment's email sources."""
+    rules = reader.mappings.rules
+    notes: list[str] = []
+    vendor = _vendor(call, source, reader)
+    user = call.get("userId")
+    vendor_user = None if is_email(user) else rules.identify(f"{vendor}_user_id", user)
+    if user and not vendor_user and not is_email(user):
+        notes.append("the userId names nobody (blocked value) and was not used")
+    anonymous = None if is_email(call.get("anonymousId")) else rules.identify("anonymous_id", call.get("anonymousId"))
+    recipient, blocked = _recipient(call, source, rules)
+    if recipient is None and anonymous and is_hash_shaped(anonymous.value):
+        recipient = anonymous
+    known = reader.mappings.sources.get(vendor)
+    email = Email(
+        vendor=vendor,
+        recipient=recipient,
+        vendor_user=vendor_user,
+        ignored=_not_counted(stored, vendor, blocked, reader),
+        forward=known.forward if known else "all",
+    )
+    properties = dict(call.get("properties") or {})
+    if call["event"] in source.machine_opens:
+        properties["machine_open"] = True
+    vouched = known is not None and known.user_id == "segment" and vendor_user is not None
+    carried = (Identifier("user_id", vendor_user.value),) if vouched and vendor_user else ()
+    identifiers = _distinct(recipient, vendor_user, anonymous)
+    return _message(
+        stored,
+        {**call, "event": source.names[call["event"]], "properties": properties},
+        _event_time(call, stored.received_at, notes),
+        notes,
+        identifiers=identifiers,
+        links=_star(identifiers, Kind.VENDOR, rules),
+        carried=carried,
+        email=email,
+        anonymous_id=anonymous.value if anonymous else None,
+        user_id=vendor_user.value if vendor_user else None,
+    )
+
+
+def _vendor_message(stored: Stored, payload: Mapping[str, Json], source: Source, reader: Reader) -> Message:
+    """A vendor's own webhook element, mapped to a Segment track call and judged as one."""
+    rules = reader.mappings.rules
+    word = source.event(payload)
+    name = source.names.get(word) if isinstance(word, str) else None
+    mapped = {
+        "type": "track",
+        "event": name or str(word or "unknown event")[:200],
+        **apply_fields(source.fields, payload),
+    }
+    call = schema.check(mapped, schema.MAPPED)
+    notes: list[str] = []
+    at = _event_time(call, stored.received_at, notes)
+    recipient, blocked = _recipient(payload, source, rules)
+    profile = _first(payload, source, "profile_id", f"{source.provider}_profile_id", rules)
+    user = _first(payload, source, "user_id", f"{source.provider}_user_id", rules)
+    own_email = _first(payload, source, "email", "email", rules) or recipient
+    if name and not (recipient or profile or user or blocked):
+        raise InvalidMessage(
+            [f"the event names no recipient; look at [identifiers] in mappings/sources/{source.provider}.toml"]
+        )
+    ignored = None if name else "the mapping does not list this event word"
+    email = Email(
+        vendor=source.provider,
+        recipient=recipient,
+        vendor_profile=profile,
+        vendor_user=user,
+        ignored=ignored or _not_counted(stored, source.provider, blocked, reader),
+        forward=source.forward,
+    )
+    carried = (Identifier("user_id", user.value),) if user and source.user_id == "segment" else ()
+    person = _distinct(own_email, profile, user)
+    if recipient and own_email != recipient:
+        notes.append("mailed to another address than the profile's own: the two were not linked")
+    return _message(
+        stored,
+        call,
+        at,
+        notes,
+        identifiers=_distinct(recipient, *person),
+        links=_star(person, Kind.VENDOR, rules),
+        carried=carried,
+        email=email,
+    )
+
+
+def _message(
+    stored: Stored,
+    call: Mapping[str, Json],
+    at: Milliseconds,
+    notes: list[str],
+    *,
+    identifiers: tuple[Identifier, ...],
+    links: Links,
+    carried: tuple[Identifier, ...],
+    email: Email | None = None,
+    event: str | None = None,
+    user_id: str | None = None,
+    anonymous_id: str | None = None,
+) -> Message:
+    return Message(
+        inbox_id=stored.id,
+        source=stored.source,
+        message_id=stored.message_id,
+        type=call["type"],
+        at=at,
+        received_at=stored.received_at,
+        authenticated=stored.authenticated,
+        event=event or call.get("event"),
+        user_id=user_id or _carried_value(carried, "user_id"),
+        anonymous_id=anonymous_id or _carried_value(carried, "anonymous_id"),
+        properties=call.get("properties") or {},
+        traits=call.get("traits") or {},
+        context=call.get("context") or {},
+        integrations=call.get("integrations") or {},
+        identifiers=identifiers,
+        links=links,
+        carried=carried,
+        email=email,
+        notes=tuple(notes),
+    )
+
+
+def _carried_value(carried: tuple[Identifier, ...], type_name: str) -> str | None:
+    return next((one.value for one in carried if one.type == type_name), None)
+
+
+def _event_time(call: Mapping[str, Json], received_at: Milliseconds, notes: list[str]) -> Milliseconds:
+    """``timestamp``, never later than the sender's receipt or ours; the receipt where the clock is unusable."""
+    sender = parse_time(call.get("receivedAt"))
+    ceiling = received_at if sender is None or sender < YEAR_2000 else min(sender, received_at)
+    original = call.get("timestamp")
+    at = parse_time(original)
+    if at is None or at < YEAR_2000:
+        if original is not None:
+            notes.append("the timestamp is unreadable or before 2000: the time of receipt counts")
+        return ceiling
+    if at > ceiling:
+        notes.append(f"the timestamp {iso(at)} is after its receipt: {iso(ceiling)} counts")
+        return ceiling
+    return at
+
+
+def _site_identifiers(call: Mapping[str, Json], rules: Rules, notes: list[str]) -> tuple[Identifier, ...]:
+    """The identifiers of a site or server call. An email in anonymousId is an email; in userId it is both."""
+    found: list[Identifier | None] = []
+    for kind in rules.types.values():
+        for path in kind.paths:
+            if path.startswith("traits.") and call["type"] == "group":
+                continue  # a group's traits are the group's
+            raw = _at(call, path)
+            if raw in (None, ""):
+                continue
+            looks_email = kind.name in ("user_id", "anonymous_id") and is_email(raw)
+            if looks_email:
+                found.append(rules.identify("email", raw))
+            if kind.name == "anonymous_id" and looks_email:
+                continue
+            identifier = rules.identify(kind.name, raw)
+            if identifier is None:
+                notes.append(f"{path} names nobody (blocked or malformed value) and was not used")
+            found.append(identifier)
+    return _distinct(*found)
+
+
+def _alias(call: Mapping[str, Json], rules: Rules) -> tuple[tuple[Identifier, ...], Links]:
+    """An alias is shown, never acted on: while identified, analytics.js sends previousId = userId and loses the new."""
+    new = rules.identify("user_id", call.get("userId"))
+    previous = rules.identify("anonymous_id", call.get("previousId"))
+    if new is None or previous is None or new.value == previous.value or is_email(previous.value):
+        return _distinct(new), ()
+    return (new, previous), ((new, previous, Kind.ALIASED),)
+
+
+def _star(identifiers: tuple[Identifier, ...], kind: str, rules: Rules) -> Links:
+    """The strongest identifier linked to each other one."""
+    if len(identifiers) < 2:
+        return ()
+    center, *others = sorted(identifiers, key=rules.strength)
+    return tuple(
+        (center, other, kind) for other in others if not (other.type == "anonymous_id" and rules.is_role(center))
+    )
+
+
+def _vendor(call: Mapping[str, Json], source: Source, reader: Reader) -> str:
+    """Which email platform an event in Segment's form is from: its integration's name, else its Segment source."""
+    integration = (call.get("context") or {}).get("integration")
+    name = integration.get("name") if isinstance(integration, dict) else None
+    if isinstance(name, str) and name.strip():
+        return reader.mappings.vendor_of(name)
+    return source.projects.get(str(call.get("projectId")), "email")
+
+
+def _not_counted(stored: Stored, vendor: str, blocked: bool, reader: Reader) -> str | None:
+    if stored.source == "import":
+        return "imported history is evidence only"
+    if blocked:
+        return "the recipient is a blocked address"
+    if stored.source in SEGMENT_SHAPED and vendor in reader.own_channel:
+        return f"{vendor} counts by its own webhook; this copy from Segment's source is evidence only"
+    known = reader.mappings.sources.get(vendor)
+    if stored.source == vendor and known is not None and known.channel == "segment":
+        return f"{vendor} counts by Segment's source for it (channel in its mapping); this copy is evidence only"
+    return None
+
+
+def _recipient(payload: Mapping[str, Json], source: Source, rules: Rules) -> tuple[Identifier | None, bool]:
+    """The first address among the candidates, and whether a blocked one was met instead."""
+    blocked = False
+    for value_of in source.identifiers.get("recipient", ()):
+        raw = value_of(payload)
+        if not is_email(raw):
+            continue
+        found = rules.identify("email", raw)
+        if found:
+            return found, False
+        blocked = True
+    return None, blocked
+
+
+def _first(payload: Mapping[str, Json], source: Source, key: str, type_name: str, rules: Rules) -> Identifier | None:
+    for value_of in source.identifiers.get(key, ()):
+        raw = value_of(payload)
+        found = rules.identify(type_name, str(raw) if type(raw) is int else raw)
+        if found:
+            return found
+    return None
+
+
+def _distinct(*identifiers: Identifier | None) -> tuple[Identifier, ...]:
+    return tuple(dict.fromkeys(one for one in identifiers if one is not None))
+
+
+def _at(call: Mapping[str, Json], path: str) -> Json:
+    value: Json = call
+    for step in path.split("."):
+        if not isinstance(value, dict):
+            return None
+        value = value.get(step)
+    return value
