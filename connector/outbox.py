@@ -1,0 +1,206 @@
+"""Stage 4 of T2: what leaves. A message and its ``Placement`` in, rows of the outbox out.
+
+Held is a state of the outbox row: its body is complete but for the ids, which it gets when it is released, or when
+its time is up under an opaque id. From then on the body is frozen; only ``sentAt`` changes. Next: ``deliver``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+import sqlalchemy as sa
+
+from connector import bulk, counters
+from connector.keys import Keys
+from connector.mapping import Destination, Mappings
+from connector.messages import Email, Json, Message, Milliseconds, iso
+from connector.tables import outbox, waiting
+
+HELD: Final = "held"
+PENDING: Final = "pending"
+DROPPED: Final = "dropped"
+
+OUTBOX_COLUMNS: Final = (
+    "inbox_id", "destination", "message_id", "status", "at", "due_at", "body", "created_at", "pending_at",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """What identifies an outgoing event. consent is the person's, per category, None if none is known."""
+
+    user_id: str | None = None
+    anonymous_id: str | None = None
+    email: str | None = None
+    consent: Mapping[str, bool] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """An outgoing event of one message. due_at: held until then, or pending from then."""
+
+    inbox_id: int
+    message_id: str
+    status: str
+    at: Milliseconds
+    due_at: Milliseconds
+    body: str
+    waits_for: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRow:
+    """A held delivery as it is read back."""
+
+    id: int
+    inbox_id: int
+    at: Milliseconds
+    body: str
+
+
+def compose(
+    message: Message, email: Email, mappings: Mappings, destination: Destination, keys: Keys
+) -> dict[str, Json]:
+    """The outgoing track call without ids: Segment's spec names, the event's own time, and what it answers.
+
+    The scanner's or proxy's ip and user agent are left out of machine-made events: they are nobody's.
+    """
+    context = {key: value for key, value in message.context.items() if key not in ("traits", "integration", "consent")}
+    machine = bool(message.properties.get("machine_open") or message.properties.get("machine_click"))
+    for name in ("ip", "userAgent", "user_agent", "direct") if machine else ("direct",):
+        context.pop(name, None)
+    vendor = mappings.sources.get(email.vendor)
+    silenced = vendor.integrations if vendor else ()
+    return {
+        "type": "track",
+        "event": destination.names.get(message.event or "", message.event),
+        "messageId": keys.outgoing_id(message.key, destination.name),
+        "timestamp": iso(message.at),
+        "properties": dict(message.properties),
+        "context": {
+            **context,
+            "integration": dict(destination.integration),
+            "connector": {"vendor": email.vendor, "source": message.source, "messageId": message.message_id},
+        },
+        "integrations": {**message.integrations, "All": True, **dict.fromkeys(silenced, False)},
+    }
+
+
+def address(body: Mapping[str, Json], ids: Ids, *, late: bool) -> str:
+    """The body with its ids, as JSON text: frozen from here on."""
+    complete: dict[str, Any] = {**body, "context": dict(body["context"])}
+    if ids.user_id:
+        complete["userId"] = ids.user_id
+    if ids.anonymous_id:
+        complete["anonymousId"] = ids.anonymous_id
+    if ids.email:
+        complete["context"]["traits"] = {"email": ids.email}
+    if ids.consent:
+        complete["context"]["consent"] = {"categoryPreferences": dict(ids.consent)}
+    if late:
+        complete["properties"] = {**body["properties"], "stitched_late": True}
+    return orjson.dumps(complete).decode()
+
+
+def joining_identify(
+    user_id: str, anonymous_id: str, at: Milliseconds, destination: Destination, keys: Keys
+) -> dict[str, Json]:
+    """The one identify that joins an opaque id to the userId its addressee turned out to have."""
+    return {
+        "type": "identify",
+        "userId": user_id,
+        "anonymousId": anonymous_id,
+        "messageId": keys.outgoing_id(f"join/{anonymous_id}", destination.name),
+        "timestamp": iso(at),
+        "traits": {},
+        "context": {"integration": dict(destination.integration)},
+    }
+
+
+def add(tx: sa.Connection, destination: str, parcels: Sequence[Parcel], now: Milliseconds) -> None:
+    """Write outgoing events; one that is there already under its messageId stays as it is."""
+    if not parcels:
+        return
+    rows = [
+        (
+            one.inbox_id,
+            destination,
+            one.message_id,
+            one.status,
+            one.at,
+            one.due_at,
+            one.body,
+            now,
+            now if one.status == PENDING else None,
+        )
+        for one in sorted(parcels, key=lambda one: (one.at, one.inbox_id))
+    ]
+    before = _existing(tx, destination, parcels)
+    bulk.insert_rows(tx, outbox, OUTBOX_COLUMNS, rows, "on conflict (message_id, destination) do nothing")
+    fresh = [one for one in parcels if one.message_id not in before]
+    held = {one.inbox_id: one.waits_for for one in fresh if one.status == HELD}
+    ids = bulk.select_by(tx, outbox, ("id", "inbox_id"), "inbox_id", held, "status = 'held'")
+    bulk.insert_rows(
+        tx,
+        waiting,
+        ("identifier_id", "outbox_id"),
+        sorted({(one, row) for row, inbox_id in ids for one in held[inbox_id]}),
+    )
+    counters.add(tx, f"outbox.{destination}.held", len(held))
+    counters.add(tx, f"outbox.{destination}.pending", sum(one.status == PENDING for one in fresh))
+
+
+def _existing(tx: sa.Connection, destination: str, parcels: Sequence[Parcel]) -> set[str]:
+    ids = [one.message_id for one in parcels]
+    rows = bulk.select_by(tx, outbox, ("message_id", "destination"), "message_id", ids)
+    return {message_id for message_id, known in rows if known == destination}
+
+
+def waiting_for(tx: sa.Connection, identifiers: Iterable[int]) -> list[HeldRow]:
+    """The held events that wait for one of these identifiers, in event-time order."""
+    ids = {row[0] for row in bulk.select_by(tx, waiting, ("outbox_id",), "identifier_id", identifiers)}
+    return _held(bulk.select_by(tx, outbox, ("id", "inbox_id", "at", "body"), "id", ids, "status = 'held'"))
+
+
+def any_expiring(tx: sa.Connection, destination: str, now: Milliseconds) -> bool:
+    """Is the time of a held event up?"""
+    return bool(_expiring(tx, destination, now, 1))
+
+
+def expiring(tx: sa.Connection, destination: str, now: Milliseconds, limit: int) -> list[HeldRow]:
+    """The held events whose time is up, oldest first."""
+    return _held(_expiring(tx, destination, now, limit))
+
+
+def _expiring(tx: sa.Connection, destination: str, now: Milliseconds, limit: int) -> list[bulk.Row]:
+    mark = "?" if tx.dialect.name == "sqlite" else "%s"
+    rows = tx.exec_driver_sql(
+        f"""select id, inbox_id, at, body from outbox where status = 'held'
+            and due_at <= {mark} and destination = {mark} order by due_at limit {limit:d}""",  # noqa: S608 - marks and a number
+        (now, destination),
+    )
+    return [tuple(row) for row in rows]
+
+
+def _held(rows: Iterable[bulk.Row]) -> list[HeldRow]:
+    return sorted((HeldRow(*row) for row in rows), key=lambda row: (row.at, row.inbox_id))
+
+
+def settle_held(
+    tx: sa.Connection, destination: str, rows: Sequence[tuple[int, str]], status: str, now: Milliseconds
+) -> None:
+    """End the holding of these (outbox id, body): pending from now on, or dropped."""
+    bulk.update_rows(
+        tx,
+        outbox,
+        ("id",),
+        ("status", "due_at", "pending_at", "body"),
+        [(one, status, now, now if status == PENDING else None, body) for one, body in rows],
+    )
+    bulk.delete_rows(tx, waiting, "outbox_id", [one for one, _ in rows])
+    counters.add(tx, f"outbox.{destination}.held", -len(rows))
+    if status == PENDING:
+        counters.add(tx, f"outbox.{destination}.pending", len(rows))

@@ -1,0 +1,169 @@
+"""What runs beside the doors: stitching, sending, expiring, and saying that it lives.
+
+``Worker`` starts a thread for each and stops them cleanly: the batch under way is finished, claims are handed back.
+On SQLite it lives in the one serving process; on PostgreSQL any number of worker processes may run.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import traceback
+from collections.abc import Callable
+from typing import Final
+
+import sqlalchemy as sa
+
+from connector import bulk, inbox, pipeline, queue
+from connector.config import Config
+from connector.deliver import Deliverer
+from connector.destinations import segment
+from connector.errors import StoreUnavailable
+from connector.mapping import Mappings
+from connector.messages import MINUTE, Milliseconds, Stored, now_ms
+from connector.store import Store
+from connector.tables import heartbeats
+
+log = logging.getLogger("connector")
+
+BATCH: Final = 1_000
+"""Messages stitched in one transaction."""
+SQLITE_BATCH: Final = 250
+"""The same where requests wait for the one writer while a batch is stitched."""
+IDLE_SECONDS: Final = 0.1
+"""How long stitching sleeps when nothing waits."""
+BEAT_SECONDS: Final = 5.0
+EXPIRE_SECONDS: Final = 1.0
+DELIVERY_THREADS: Final = 4
+FORGET_BEATS_MS: Final = 10 * MINUTE
+
+
+class Worker:
+    """The threads of one process that stitch, send and expire."""
+
+    def __init__(
+        self, config: Config, store: Store, mappings: Mappings, now: Callable[[], Milliseconds] = now_ms
+    ) -> None:
+        self.store = store
+        self.now = now
+        self.batch = SQLITE_BATCH if store.sqlite else BATCH
+        self.house = pipeline.house(config, mappings)
+        self.name = f"{socket.gethostname()}/{os.getpid()}"
+        self.deliverer = Deliverer(store, config, segment)
+        self._stop = threading.Event()
+        loops: list[Callable[[], object]] = [self._stitch, self._expire, self._beat]
+        loops += [lambda: self.deliverer.run(self._stop)] * DELIVERY_THREADS
+        self._threads = [threading.Thread(target=loop, name="connector-worker", daemon=True) for loop in loops]
+
+    def start(self) -> None:
+        """Begin. On SQLite nobody else can be sending, so what a killed process had claimed is free again."""
+        if self.store.sqlite:
+            with self.store.writing() as tx:
+                queue.release_stale(tx, now=self.now())
+        self.beat()
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, timeout_seconds: float = 18.0) -> None:
+        """Finish what is under way, hand back the rest, and end."""
+        self._stop.set()
+        deadline = threading.Event()
+        timer = threading.Timer(timeout_seconds, deadline.set)
+        timer.daemon = True
+        timer.start()
+        for thread in self._threads:
+            while thread.is_alive() and not deadline.is_set():
+                thread.join(0.05)
+        timer.cancel()
+        self.deliverer.close()
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Sleep until stopped; False if the time ran out first."""
+        return self._stop.wait(seconds)
+
+    def _stitch(self) -> None:
+        while not self._stop.is_set():
+            if not self._quietly("stitch", lambda: stitch_once(self.store, self.house, self.now(), self.batch)):
+                self._stop.wait(IDLE_SECONDS)
+
+    def _expire(self) -> None:
+        while not self._stop.wait(EXPIRE_SECONDS):
+            while self._quietly("expire", lambda: expire_once(self.store, self.house, self.now())):
+                if self._stop.is_set():
+                    return
+
+    def _beat(self) -> None:
+        while not self._stop.wait(BEAT_SECONDS):
+            self._quietly("beat", self.beat)
+
+    def beat(self) -> int:
+        """Say that this worker lives, and forget those that have not for long."""
+        now = self.now()
+        with self.store.writing() as tx:
+            bulk.insert_rows(
+                tx,
+                heartbeats,
+                ("name", "pid", "seen_at"),
+                [(self.name, os.getpid(), now)],
+                "on conflict (name) do update set pid = excluded.pid, seen_at = excluded.seen_at",
+            )
+            tx.execute(sa.delete(heartbeats).where(heartbeats.c.seen_at < now - FORGET_BEATS_MS))
+        return 0
+
+    def _quietly(self, action: str, step: Callable[[], int]) -> int:
+        """A step that fails is logged and tried again: a store that is away for a minute must not end the worker."""
+        try:
+            return step()
+        except StoreUnavailable as error:
+            log.warning("the store is unavailable", extra={"action": action, "because": str(error)})
+        except Exception as error:  # the loop must outlive a defect
+            log_failure(action, error)
+        self._stop.wait(1.0)
+        return 0
+
+
+def stitch_once(store: Store, house: pipeline.House, now: Milliseconds, limit: int = BATCH) -> int:
+    """Process one batch and return its size. A message the stages cannot stand is found by halving, and set aside."""
+    with store.reading() as tx:
+        if not inbox.any_waiting(tx):
+            return 0
+    batch: list[Stored] = []
+    try:
+        with store.writing() as tx:
+            batch = inbox.take(tx, limit)
+            pipeline.process(tx, batch, house, now)
+    except StoreUnavailable:
+        raise
+    except Exception as error:  # a defect in the stages: its message is kept, visible and replayable
+        if len(batch) > 1:
+            return stitch_once(store, house, now, len(batch) // 2)
+        log_failure("stitch", error)
+        return _set_aside(store, error)
+    return len(batch)
+
+
+def expire_once(store: Store, house: pipeline.House, now: Milliseconds, limit: int = 500) -> int:
+    """End the waiting of held events whose time is up, and return how many there were."""
+    with store.reading() as tx:
+        if not pipeline.anything_expires(tx, house, now):
+            return 0
+    with store.writing() as tx:
+        return pipeline.expire(tx, house, now, limit)
+
+
+def _set_aside(store: Store, error: Exception) -> int:
+    with store.writing() as tx:
+        for stored in inbox.take(tx, 1):
+            pipeline.quarantine(
+                tx, stored, f"a defect of the connector ({type(error).__name__}); please report it, then retry"
+            )
+    return 1
+
+
+def log_failure(action: str, error: BaseException) -> None:
+    """A defect in the process log: its class and where it happened, never its message, which may hold an address."""
+    frames = traceback.extract_tb(error.__traceback__)
+    at = f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else "unknown"
+    log.error("%s failed: %s at %s", action, type(error).__name__, at, extra={"action": action})
