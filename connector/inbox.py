@@ -82,6 +82,12 @@ def any_waiting(tx: sa.Connection) -> bool:
     return tx.execute(sa.select(inbox_todo.c.inbox_id).limit(1)).first() is not None
 
 
+def oldest_waiting(tx: sa.Connection) -> Milliseconds | None:
+    """When the oldest message that nobody has taken yet was received."""
+    first = sa.select(sa.func.min(inbox_todo.c.inbox_id)).scalar_subquery()
+    return tx.execute(sa.select(inbox.c.received_at).where(inbox.c.id == first)).scalar_one_or_none()
+
+
 def waiting(tx: sa.Connection) -> int:
     """How many messages nobody has taken yet. Counts rows: for people who ask, not for every event."""
     return int(tx.execute(sa.select(sa.func.count()).select_from(inbox_todo)).scalar_one())

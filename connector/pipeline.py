@@ -11,13 +11,13 @@ Called by ``worker``; what it writes, ``deliver`` sends.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import orjson
 import sqlalchemy as sa
 
-from connector import bulk, identity, log, operate, outbox, stitch, validate
+from connector import bulk, identity, inbox, log, operate, outbox, stitch, validate
 from connector.config import Config
 from connector.errors import InvalidMessage
 from connector.graph import Graph
@@ -79,7 +79,7 @@ def expire(tx: sa.Connection, house: House, now: Milliseconds, limit: int = 500)
     identity.take_lease(tx)
     if house.destination.on_expiry == "hold":
         return 0
-    rows = outbox.expiring(tx, house.destination.name, now, limit)
+    rows = outbox.expiring(tx, house.destination.name, _horizon(tx, now), limit)
     graph = Graph(tx, house.rules)
     late = _try_release(tx, rows, graph, house, now)
     rows = [row for row in rows if row.id not in late]
@@ -99,7 +99,13 @@ def expire(tx: sa.Connection, house: House, now: Milliseconds, limit: int = 500)
 
 def anything_expires(tx: sa.Connection, house: House, now: Milliseconds) -> bool:
     """Is there anything for ``expire`` to do?"""
-    return house.destination.on_expiry != "hold" and outbox.any_expiring(tx, house.destination.name, now)
+    return house.destination.on_expiry != "hold" and outbox.any_expiring(tx, house.destination.name, _horizon(tx, now))
+
+
+def _horizon(tx: sa.Connection, now: Milliseconds) -> Milliseconds:
+    """Until when time is up: what still waits in the inbox may name the visitor, so it is heard first."""
+    oldest = inbox.oldest_waiting(tx)
+    return now if oldest is None else min(now, oldest)
 
 
 def quarantine(tx: sa.Connection, stored: Stored, reason: str) -> None:
@@ -321,9 +327,11 @@ def _strictest(placement: Placement, graph: Graph, consent: dict[int, dict[str, 
 
 
 def _learned(messages: Sequence[Message]) -> list[log.Entry]:
-    describe: Callable[[Message], str] = lambda one: (  # noqa: E731 - named for the reader
-        f"{len(one.links)} links seen between its {len(one.identifiers)} identifiers"
-        if one.links
-        else "nothing to link"
-    )
-    return [log.entry(one, Outcome.LEARNED, describe(one)) for one in messages if one.email is None]
+    return [log.entry(one, Outcome.LEARNED, _lesson(one)) for one in messages if one.email is None]
+
+
+def _lesson(message: Message) -> str:
+    if not message.links:
+        return "nothing to link"
+    links = "1 link" if len(message.links) == 1 else f"{len(message.links)} links"
+    return f"{links} seen between its {len(message.identifiers)} identifiers"

@@ -7,9 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +95,7 @@ class Served:
     def __init__(self, url: str, port: int, *arguments: str) -> None:
         self.base = f"http://127.0.0.1:{port}"
         self.database = Path(url.removeprefix("sqlite:///"))
+        self.output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by clean_up
         environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(ROOT),
@@ -105,9 +108,8 @@ class Served:
         self.process = subprocess.Popen(
             [sys.executable, "-W", "error", "-c", "from tests.test_serving import main; main()", *arguments],
             env=environment,
-            stdout=subprocess.PIPE,
+            stdout=self.output,  # a file: a child that outlives its parent would keep a pipe open
             stderr=subprocess.STDOUT,
-            text=True,
         )
 
     def up(self) -> Served:
@@ -126,8 +128,20 @@ class Served:
         return self.ended()
 
     def ended(self) -> tuple[int, str]:
-        output, _ = self.process.communicate(timeout=BOUND_SECONDS)
-        return self.process.returncode, output
+        status = self.process.wait(timeout=BOUND_SECONDS)
+        self.output.seek(0)
+        return status, self.output.read().decode()
+
+    def clean_up(self) -> None:
+        """Leave nothing running, however the test failed."""
+        self.process.kill()
+        self.process.wait()
+        self.output.close()
+        if Path(f"{self.database}.diary").exists():
+            for child in {int(pid) for _, pid in self.diary()}:
+                with suppress(OSError):
+                    if b"tests.test_serving" in Path(f"/proc/{child}/cmdline").read_bytes():
+                        os.kill(child, signal.SIGKILL)
 
     def diary(self) -> list[list[str]]:
         return [line.split() for line in Path(f"{self.database}.diary").read_text().splitlines()]
@@ -150,9 +164,7 @@ def start() -> Iterator[Callable[..., Served]]:
 
     yield run
     for one in started:
-        if one.process.poll() is None:
-            one.process.kill()
-        one.process.communicate()
+        one.clean_up()
 
 
 def gone(pid: int) -> bool:
@@ -304,6 +316,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     served = Served(url, free_port()).up()
     yield served
     served.end()
+    served.clean_up()
 
 
 class TestBodies:

@@ -10,7 +10,7 @@ from typing import Any
 from connector import bootstrap, config, inbox, pipeline
 from connector.messages import Milliseconds, Received, parse_time
 from connector.pipeline import House
-from connector.tables import Store
+from connector.store import Store
 
 NOW: Milliseconds = parse_time("2026-09-10T00:00:00Z") or 0
 SETTINGS = {
