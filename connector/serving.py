@@ -149,7 +149,7 @@ def _run(config: Config, children: int, load: Callable[[], Any]) -> None:
         workers=children,
         blocking_threads=THREADS,
         websockets=False,
-        log_level=LogLevels.warning,
+        log_level=LogLevels.error,  # its one warning is about threads, which wait for commits and cost nothing
         log_access=False,  # it would write query strings, which hold tokens
         workers_kill_timeout=STOP_SECONDS,
     )

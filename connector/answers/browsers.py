@@ -1,0 +1,97 @@
+"""Which browsers are whose, and from when until when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+from connector import bulk
+from connector.answers import parts
+from connector.graph import Graph
+from connector.messages import Json, Kind, Milliseconds
+from connector.tables import links, sightings
+
+CLOSEST: Final = 5_000
+"""Links to browsers that one page looks at; an export looks at all."""
+
+OWNING: Final = "kind in ('manual', 'declared')"
+
+LATEST: Final = """
+    select seen.b_id, max(seen.last_at) from (
+        select l.b_id, (select s.last_at from sightings s where s.a_id = l.a_id and s.b_id = l.b_id and s.kind = l.kind
+                        order by s.minute desc limit 1) as last_at
+        from {asked} q join links l on l.a_id = q.id where l.browser and l.kind in ('manual', 'declared') %s) seen
+    group by seen.b_id"""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A browser that is a person's from a time (None: from its beginning) until a time (None: still)."""
+
+    browser: int
+    anonymous_id: str
+    since: Milliseconds | None
+    until: Milliseconds | None
+
+    def told(self) -> dict[str, Json]:
+        return {"anonymous_id": self.anonymous_id, "from": parts.moment(self.since), "until": parts.moment(self.until)}
+
+
+def of_person(graph: Graph, cluster: int, most: int | None = None) -> tuple[list[Span], bool]:
+    """The browsers of a person of a loaded component, the one seen last first, and whether older ones were left out.
+
+    Args: most is how many browsers to tell of, None for all.
+    """
+    bound = "" if most is None else f"order by l.b_id desc limit {CLOSEST:d}"
+    asked = [(one,) for one in graph.members(cluster)]
+    latest: dict[int, Milliseconds | None] = dict(
+        bulk.select_joined(graph.tx, LATEST % bound, (("id", "bigint"),), asked)
+    )
+    names = parts.nodes(graph.tx, latest)
+    newest = sorted(latest, key=lambda one: (-(latest[one] or 0), names[one].identifier.value))
+    chosen = newest if most is None else newest[:most]
+    shared = _shared(graph, cluster, chosen)
+    spans: list[Span] = []
+    for browser in chosen:
+        times = _times(graph, cluster, browser) if browser in shared else [(None, None)]
+        spans += [Span(browser, names[browser].identifier.value, *time) for time in times]
+    return spans, len(chosen) < len(newest) or (most is not None and len(latest) >= CLOSEST)
+
+
+def _shared(graph: Graph, cluster: int, browsers: Iterable[int]) -> set[int]:
+    """Those of these browsers that anybody else was seen with, or whose owner's identifier is contested."""
+    found = set()
+    for a, b in bulk.select_by(graph.tx, links, ("a_id", "b_id"), "b_id", browsers, OWNING):
+        if graph.cluster(a) != cluster or graph.is_contested(a):
+            found.add(b)
+    return found
+
+
+def _times(graph: Graph, cluster: int, browser: int) -> list[tuple[Milliseconds | None, Milliseconds | None]]:
+    """When the latest owning sighting of a browser is this person's; before the first it belongs to the first's."""
+    rows = bulk.select_by(
+        graph.tx, sightings, ("a_id", "first_at", "first_message", "last_at", "last_message"), "b_id", [browser], OWNING
+    )
+    points = sorted({point for a, *ends in rows for point in ((*ends[:2], a), (*ends[2:], a))})
+    mine = [_is_mine(graph, cluster, a, at) for at, _, a in points]
+    turns: list[tuple[Milliseconds | None, bool]] = [(None, mine[0])] if mine else []
+    turns += [(points[n][0], mine[n]) for n in range(1, len(points)) if mine[n] != mine[n - 1]]
+    ends_of = [*turns, (None, False)]
+    return [(start, end) for (start, is_mine), (end, _) in pairwise(ends_of) if is_mine]
+
+
+def _is_mine(graph: Graph, cluster: int, a: int, at: Milliseconds) -> bool:
+    """Somebody of a component that is not loaded is certainly somebody else."""
+    return graph.cluster(a) is not None and graph.owner(a, at) == cluster
+
+
+def linked(graph: Graph, members: Sequence[int], most: int | None = None) -> list[parts.LinkKey]:
+    """The links from these identifiers to browsers, and those that are shown only."""
+    bound = "" if most is None else f"order by b_id desc limit {most:d}"
+    shown_only = ", ".join(f"'{kind}'" for kind in Kind.ORDER if kind not in Kind.JOINING)
+    columns = ("a_id", "b_id", "kind")
+    found = bulk.select_by(graph.tx, links, columns, "a_id", members, f"(browser or kind in ({shown_only})) {bound}")
+    found += bulk.select_by(graph.tx, links, columns, "b_id", members, f"kind in ({shown_only}) {bound}")
+    return [(a, b, kind) for a, b, kind in found]

@@ -1,0 +1,235 @@
+"""What became of one message, why, what left, and what the same evidence says of its visitor now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import sqlalchemy as sa
+
+from connector import bulk, stitch, validate
+from connector.answers import listing, parts
+from connector.answers.profile import person_of
+from connector.errors import InvalidMessage
+from connector.graph import Graph
+from connector.messages import Identifier, Json, Outcome, Stored, iso
+from connector.resolve import Node
+from connector.stitch import Case
+from connector.tables import inbox, mentions, messages, outbox
+
+if TYPE_CHECKING:
+    from connector.pipeline import House
+
+LEFT = (Outcome.PASSED, Outcome.STITCHED, Outcome.STITCHED_LATE, Outcome.AMBIGUOUS, Outcome.EXPIRED)
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who an event is about by the evidence of today."""
+
+    person: int | None
+    user_id: str | None
+    anonymous_id: str | None
+    reason: str
+
+
+def message(tx: sa.Connection, house: House, message_id: str) -> dict[str, Json] | None:
+    """One message by its own messageId, by the one it left under, or by ``source/messageId``; None if it is unknown.
+
+    Beside what design §2 lists: ``visitor`` (of an email event: whom the same evidence names now, a pure function
+    of it), ``since_then`` (null, ``enriched`` or ``reattributed``: how that differs from what left), ``held`` (what a
+    held one waits for and until when), ``same_id_from`` (other sources with a message of this id).
+    """
+    ids = _find(tx, message_id)
+    if not ids:
+        return _unread(tx, house, message_id)
+    row = tx.execute(sa.select(messages).where(messages.c.id == ids[0])).one()
+    graph = Graph(tx, house.rules)
+    visitor = _visitor(row, graph)
+    told: dict[str, Json] = {
+        "message": _message(tx, house, row, graph),
+        "decision": _decision(tx, house, row, graph, visitor),
+        "deliveries": _deliveries(tx, row.id),
+        "visitor": visitor and _told(visitor, graph, house),
+        "since_then": _since_then(row, visitor),
+    }
+    if row.outcome == Outcome.HELD or any(one["status"] == "held" for one in told["deliveries"]):
+        told["held"] = _held(tx, row.id)
+    others = bulk.select_by(tx, messages, ("source",), "id", ids[1:])
+    return {**told, "same_id_from": sorted(source for (source,) in others)} if others else told
+
+
+def _find(tx: sa.Connection, message_id: str) -> list[int]:
+    """The numbers of the messages of this id, first by source; they are the same in any order of arrival."""
+    source, _, rest = message_id.partition("/")
+    named = messages.c.message_id == message_id
+    keyed = sa.and_(messages.c.message_id == rest, messages.c.source == source)
+    rows = tx.execute(sa.select(messages.c.source, messages.c.id).where(sa.or_(named, keyed) if rest else named))
+    found = [row.id for row in sorted(rows)]
+    return found or sorted(set(tx.scalars(sa.select(outbox.c.inbox_id).where(outbox.c.message_id == message_id))))
+
+
+def _unread(tx: sa.Connection, house: House, message_id: str) -> dict[str, Json] | None:
+    """A message that is stored and that nobody has read yet."""
+    sources = {"segment", "tracking_api", "import", "operator", *house.mappings.sources}
+    query = sa.select(inbox).where(inbox.c.source.in_(sorted(sources)), inbox.c.message_id == message_id)
+    row = tx.execute(query.order_by(inbox.c.source)).first()
+    if row is None:
+        return None
+    return {
+        "message": {
+            "message_id": row.message_id, "source": row.source, "type": None, "event": None, "vendor": None,
+            "at": None, "received_at": iso(row.received_at), "authenticated": bool(row.authenticated),
+            "identifiers": [], "notes": [], "raw": row.body,
+        },
+        "decision": {
+            "outcome": "waiting", "profile_id": None, "user_id": None, "anonymous_id": None,
+            "reason": "it is stored and waits to be read", "evidence": [],
+        },
+        "deliveries": [],
+        "visitor": None,
+        "since_then": None,
+    }  # fmt: skip
+
+
+# -- the message --------------------------------------------------------------------------------------------------
+
+
+def _message(tx: sa.Connection, house: House, row: Any, graph: Graph) -> dict[str, Json]:
+    columns = [inbox.c[field.name] for field in fields(Stored)]
+    stored = tx.execute(sa.select(*columns).where(inbox.c.id == row.id)).one_or_none()
+    carried = sorted((one.identifier for one in _carried(row, stored, house, graph)), key=house.rules.strength)
+    return {
+        "message_id": row.message_id,
+        "source": row.source,
+        "type": row.type,
+        "event": row.event,
+        "vendor": row.vendor,
+        "at": iso(row.at),
+        "received_at": iso(row.received_at),
+        "authenticated": bool(row.authenticated),
+        "identifiers": [parts.pair(one) for one in carried],
+        "notes": listing.notes(row.notes),
+        "raw": stored.body if stored else None,
+    }
+
+
+def _carried(row: Any, stored: Any, house: House, graph: Graph) -> list[Node]:
+    """The identifiers that were recorded of a message.
+
+    They are read from it again and then looked up among the mentions: those are indexed by identifier, and to search
+    them by message would be a scan.
+    """
+    named = _read_again(stored, house)
+    found = {one.id: one for one in graph.find(named).values()}
+    known = [one for one in (row.recipient_id, row.vendor_profile_id, row.vendor_user_id, row.browser_id) if one]
+    graph.load([*known, *found])
+    candidates = {one: graph.nodes[one] for one in {*known, *found} if one in graph.nodes}
+    at = f"at = {row.at:d} and message = {row.id:d}"
+    mentioned = bulk.select_by(graph.tx, mentions, ("identifier_id",), "identifier_id", candidates, at)
+    return [candidates[one] for (one,) in mentioned]
+
+
+def _read_again(stored: Any, house: House) -> tuple[Identifier, ...]:
+    if stored is None:
+        return ()
+    try:
+        return validate.read(Stored(*stored), house.reader).identifiers
+    except InvalidMessage:
+        return ()
+
+
+# -- the decision -------------------------------------------------------------------------------------------------
+
+
+def _decision(tx: sa.Connection, house: House, row: Any, graph: Graph, visitor: Visitor | None) -> dict[str, Json]:
+    keys: list[parts.LinkKey] = [(a, b, kind) for a, b, kind in orjson.loads(row.evidence or "[]")]
+    links = parts.described(tx, house.keys, keys)
+    return {
+        "outcome": row.outcome,
+        "profile_id": parts.profile_id(graph, house.keys, _decided_person(row, graph, visitor)),
+        "user_id": row.user_id,
+        "anonymous_id": row.anonymous_id,
+        "reason": row.reason,
+        "evidence": [links[key] for key in keys if key in links],
+    }
+
+
+def _decided_person(row: Any, graph: Graph, visitor: Visitor | None) -> int | None:
+    """The person, as resolved now, of the ids that were decided; where none were, of whom the event is about."""
+    for type_name, value in (("user_id", row.user_id), ("anonymous_id", row.anonymous_id)):
+        one = graph.find([Identifier(type_name, value)]).get(Identifier(type_name, value)) if value else None
+        if one is not None:
+            person = person_of(graph, one.id) if type_name == "user_id" else _owner_then(graph, one.id, row.at)
+            if person is not None:
+                return person
+    return visitor.person if visitor else None
+
+
+def _owner_then(graph: Graph, browser: int, at: int) -> int | None:
+    """Whose a browser was at a time; of a recognised hash, its email's person."""
+    graph.load([browser])
+    if graph.nodes[browser].component is not None:
+        return graph.owner(browser, at)
+    sighting = graph.owning_sighting(browser, at)
+    graph.load([sighting.a] if sighting else [])
+    return graph.browser_owner(browser, at)
+
+
+def _deliveries(tx: sa.Connection, inbox_id: int) -> list[dict[str, Json]]:
+    rows = tx.execute(sa.select(outbox).where(outbox.c.inbox_id == inbox_id).order_by(outbox.c.id)).all()
+    tried = listing.attempts_of(tx, [row.id for row in rows])
+    return [
+        {
+            "destination": row.destination,
+            "status": row.status,
+            "message_id": row.message_id,
+            "body": orjson.loads(row.body) if row.body else None,
+            "attempts": tried.get(row.id, []),
+        }
+        for row in rows
+    ]
+
+
+def _held(tx: sa.Connection, inbox_id: int) -> dict[str, Json] | None:
+    query = sa.select(outbox.c.id, outbox.c.due_at).where(outbox.c.inbox_id == inbox_id, outbox.c.status == "held")
+    row = tx.execute(query).first()
+    if row is None:
+        return None
+    waits_for = listing.waits_for(tx, [row.id]).get(row.id, [])
+    return {"expires_at": iso(row.due_at), "waits_for": waits_for, "released_by": listing.RELEASED_BY}
+
+
+# -- the visitor now ----------------------------------------------------------------------------------------------
+
+
+def _visitor(row: Any, graph: Graph) -> Visitor | None:
+    case = Case(row.id, row.at, row.recipient_id, row.vendor_profile_id, row.vendor_user_id, row.browser_id)
+    if not case.ids:
+        return None
+    placement = stitch.place([case], graph)[0]
+    chosen = (placement.user, placement.browser)
+    user, browser = (None if one is None else graph.nodes[one].identifier.value for one in chosen)
+    return Visitor(placement.person, user, browser, placement.reason)
+
+
+def _told(visitor: Visitor, graph: Graph, house: House) -> dict[str, Json]:
+    return {
+        "profile_id": parts.profile_id(graph, house.keys, visitor.person),
+        "user_id": visitor.user_id,
+        "anonymous_id": visitor.anonymous_id,
+        "reason": visitor.reason,
+    }
+
+
+def _since_then(row: Any, visitor: Visitor | None) -> str | None:
+    """How what left differs from what is known: it says less (``enriched``), or somebody else (``reattributed``)."""
+    if visitor is None or row.outcome not in LEFT:
+        return None
+    anonymous_id = None if row.outcome == Outcome.EXPIRED else row.anonymous_id  # an opaque id names nobody
+    if (row.user_id and row.user_id != visitor.user_id) or (anonymous_id and anonymous_id != visitor.anonymous_id):
+        return "reattributed"
+    if visitor.user_id and not row.user_id:
+        return "enriched"
+    return "enriched" if visitor.anonymous_id and not (row.user_id or anonymous_id) else None

@@ -1,0 +1,23 @@
+"""What a command or a server needs before it can begin: the mappings read, the house built."""
+
+from __future__ import annotations
+
+from connector import mapping, pipeline, resources
+from connector.config import Config
+from connector.keys import Keys
+
+
+def open_mappings(config: Config) -> mapping.Mappings:
+    """The shipped mappings with the overrides of ``MAPPINGS``.
+
+    Raises: MappingError, all mistakes of all files together.
+    """
+    return mapping.load(resources.shipped_mappings(), config.mappings, own_prefix=Keys(config.secret).prefix)
+
+
+def open_house(config: Config) -> pipeline.House:
+    """The house that a configuration describes. Nothing of the store is touched.
+
+    Raises: MappingError, all mistakes of all files together.
+    """
+    return pipeline.house(config, open_mappings(config))
