@@ -1,0 +1,64 @@
+"""``connector check``: is everything there that the main job needs, and does it flow?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from connector.cli.frame import json_option
+from connector.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MARKS: Final = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "error": ("✗", "red")}
+
+
+@click.command()
+@json_option
+def check(as_json: bool) -> None:
+    """Look at configuration, database, keys, sources and deliveries; status 1 if something is broken.
+
+    \b
+    Example:
+      connector check
+    """
+    from connector.cli import show
+
+    found = list(_findings())
+    broken = any(one["level"] == "error" for one in found)
+    if as_json:
+        show.as_json({"ok": not broken, "findings": found})
+    else:
+        for one in found:
+            mark, color = MARKS[one["level"]]
+            click.echo(f"{click.style(mark, fg=color, bold=True)} {one['what']}")
+            if one["do"]:
+                click.echo(f"  {click.style(one['do'], dim=True)}")
+    if broken:
+        raise SystemExit(1)
+
+
+def _findings() -> Iterator[dict[str, Any]]:
+    from dataclasses import asdict
+
+    from connector import answers
+    from connector.cli import opening
+    from connector.messages import now_ms
+    from connector.store import open_store
+
+    try:
+        config = opening.settings()
+    except ConfigError as error:
+        yield from ({"level": "error", "what": mistake, "do": ""} for mistake in error.mistakes)
+        return
+    there = opening.exists(config)
+    click.echo(f"reading {opening.shown(config)}" if there else f"there is no {opening.shown(config)} yet", err=True)
+    store = open_store(config.database_url, read_only=True) if there else None
+    try:
+        for finding in answers.check(config, store, now_ms()):
+            yield asdict(finding)
+    finally:
+        if store:
+            store.dispose()

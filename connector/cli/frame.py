@@ -1,0 +1,57 @@
+"""What all commands share: how they are listed, how they fail, and the options that several of them take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from connector.errors import ConfigError, ConnectorError
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+class Commands(click.Group):
+    """The group of all commands, listed in sections; what the connector refuses is said in words, with status 1."""
+
+    def __init__(self, *args: Any, sections: Mapping[str, Sequence[click.Command]], **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.sections = sections
+        for commands in sections.values():
+            for command in commands:
+                self.add_command(command)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [command.name or "" for commands in self.sections.values() for command in commands]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(len(name) for name in self.list_commands(ctx))
+        for title, commands in self.sections.items():
+            with formatter.section(title):
+                formatter.write_dl([((c.name or "").ljust(width), c.get_short_help_str(100)) for c in commands])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ConnectorError as error:
+            for mistake in (error.mistakes if isinstance(error, ConfigError) else ()) or (str(error),):
+                click.echo(f"Error: {mistake}", err=True)
+            ctx.exit(1)
+
+
+def json_option(command: Decorated) -> Decorated:
+    """``--json``: the answer as the API gives it, addresses included."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, with addresses in full.")(command)
+
+
+def emails_option(command: Decorated) -> Decorated:
+    """``--show-emails``: addresses in full where people read."""
+    return click.option("--show-emails", is_flag=True, help="Print addresses in full, not masked.")(command)
+
+
+def limit_option(default: int) -> Callable[[Decorated], Decorated]:
+    """``-n``/``--limit``: how many at most."""
+    return click.option(
+        "-n", "--limit", type=click.IntRange(1, 1000), default=default, show_default=True, help="How many at most."
+    )

@@ -1,0 +1,83 @@
+"""``connector retry``: what was given up or set aside is tried again, by whoever serves the store."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+import click
+
+if TYPE_CHECKING:
+    from connector.messages import Received
+    from connector.store import Store
+
+PATIENCE_SECONDS: Final = 5.0
+"""How long a command waits for a serving process to report, before it says where to look."""
+
+
+@click.command()
+@click.option("--dead", is_flag=True, help="Deliveries that were given up: all, or those of these ids.")
+@click.option("--quarantined", is_flag=True, help="Messages that could not be read: all, or those of these messageIds.")
+@click.option("--source", help="With --quarantined: only from this source.")
+@click.option("--reason", default="", help="Why, for the log.")
+@click.argument("ids", nargs=-1)
+def retry(dead: bool, quarantined: bool, source: str | None, reason: str, ids: tuple[str, ...]) -> None:
+    """Try again what was given up (--dead) or could not be read (--quarantined).
+
+    \b
+    Examples:
+      connector retry --dead
+      connector retry --dead 17 18 --reason "write key repaired"
+      connector retry --quarantined --source klaviyo
+    """
+    from connector import operate
+    from connector.messages import now_ms
+
+    if dead == quarantined:
+        raise click.UsageError("say what to try again: --dead or --quarantined")
+    if dead and source:
+        raise click.UsageError("--source goes with --quarantined")
+    if dead:
+        if wrong := [one for one in ids if not one.isdecimal()]:
+            raise click.UsageError(f"'{wrong[0]}' is not an id that `connector dead` lists")
+        order = operate.retry_dead(now_ms(), ids=[int(one) for one in ids], reason=reason)
+    else:
+        order = operate.retry_quarantined(now_ms(), source=source, ids=ids, reason=reason)
+    _give(order)
+
+
+def _give(order: Received) -> None:
+    """Store an operator's order, have it done, and say what came of it."""
+    from connector import inbox
+    from connector.cli import opening
+
+    with opening.changing() as desk:
+        with desk.store.writing() as tx:
+            inbox.store(tx, [order])
+        desk.learn()
+        came = _outcome(desk.store, order.message_id, 0 if desk.alone else PATIENCE_SECONDS)
+        if came is None:
+            click.echo(
+                "Ordered; the process that serves this database acts on it. See `connector log --source operator`."
+            )
+            return
+        click.echo(came)
+        if desk.alone:
+            click.echo("Nothing serves this database now; deliveries leave when `connector serve` runs.")
+
+
+def _outcome(store: Store, message_id: str, patience_seconds: float) -> str | None:
+    """What the log says about an order, None if nobody acted on it in time."""
+    import sqlalchemy as sa
+
+    from connector.operate import SOURCE
+    from connector.tables import messages
+
+    said = sa.select(messages.c.reason).where(messages.c.message_id == message_id, messages.c.source == SOURCE)
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        with store.reading() as tx:
+            reason: str | None = tx.execute(said).scalar()
+        if reason is not None or time.monotonic() > deadline:
+            return reason
+        time.sleep(0.1)

@@ -1,0 +1,200 @@
+"""The commands that answer questions about one thing: explain, profile, held, dead."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from connector.cli.frame import emails_option, json_option, limit_option
+from connector.errors import ConnectorError
+
+if TYPE_CHECKING:
+    from connector.cli.show import Words
+
+
+@click.command()
+@click.argument("text")
+@json_option
+@emails_option
+def explain(text: str, as_json: bool, show_emails: bool) -> None:
+    """Say why: of a messageId, an email address, an anonymousId, a userId, or another identifier's value.
+
+    \b
+    Examples:
+      connector explain ajs-next-1790000000000-0c1d
+      connector explain jane@example.com
+    """
+    from connector.answers import explain as answer
+    from connector.cli import opening, show
+
+    with opening.reading() as desk, desk.store.reading() as tx:
+        told = answer(tx, desk.house, text)
+    if as_json:
+        show.as_json(told)
+    else:
+        words = show.Words(show_emails=show_emails)
+        for sentence in told["in_words"]:
+            words.say(sentence)
+    if told["what"] == "unknown":
+        raise SystemExit(1)
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True, metavar="TYPE VALUE | ID")
+@json_option
+@emails_option
+def profile(names: tuple[str, ...], as_json: bool, show_emails: bool) -> None:
+    """Print a person: identifiers, browsers in time, links, what was refused, and the latest events.
+
+    \b
+    Examples:
+      connector profile email jane@example.com
+      connector profile anonymous_id 7f3a9c52
+      connector profile 1f0e8c7d2b3a495867f0e1d2
+    """
+    from connector.answers import profile as by_identifier
+    from connector.answers import profile_by_id
+    from connector.cli import opening, show
+
+    if len(names) > 2:
+        raise click.UsageError("give a type and a value, or a profile id")
+    with opening.reading() as desk, desk.store.reading() as tx:
+        if len(names) == 2:
+            _require_type(names[0], desk.house.rules)
+            told = by_identifier(tx, desk.house, *names)
+        else:
+            told = profile_by_id(tx, desk.house, names[0])
+    if told is None:
+        raise ConnectorError("nobody is known by that; `connector explain` looks everywhere")
+    if as_json:
+        show.as_json(told)
+    else:
+        _person(told, show.Words(show_emails=show_emails))
+
+
+@click.command()
+@limit_option(50)
+@json_option
+@emails_option
+def held(limit: int, as_json: bool, show_emails: bool) -> None:
+    """List what waits for an identity, the next to expire first.
+
+    \b
+    Example:
+      connector held --limit 10
+    """
+    from connector.answers import held as answer
+    from connector.cli import opening, show
+
+    with opening.reading() as desk, desk.store.reading() as tx:
+        rows = answer(tx, limit)
+    if as_json:
+        show.as_json(rows)
+        return
+    words = show.Words(show_emails=show_emails)
+    if not rows:
+        words.say("nothing is held")
+        return
+    columns = ("event", "at", "expires", "waits for", "message")
+    words.table(columns, [_held(row) for row in rows])
+    words.say(f"\nReleased by {rows[0]['released_by']}.", dim=True)
+
+
+@click.command()
+@limit_option(50)
+@json_option
+@emails_option
+def dead(limit: int, as_json: bool, show_emails: bool) -> None:
+    """List deliveries that were given up, newest first; `connector retry --dead ID` sends one again.
+
+    \b
+    Example:
+      connector dead --json
+    """
+    from connector.answers import dead as answer
+    from connector.cli import opening, show
+
+    with opening.reading() as desk, desk.store.reading() as tx:
+        rows = answer(tx, limit)
+    if as_json:
+        show.as_json(rows)
+        return
+    words = show.Words(show_emails=show_emails)
+    if not rows:
+        words.say("no delivery is dead")
+        return
+    columns = ("id", "event", "at", "since", "tries", "message", "why")
+    words.table(
+        columns,
+        [
+            (
+                row["id"],
+                row["event"],
+                show.short_time(row["at"]),
+                show.short_time(row["since"]),
+                row["attempts"],
+                row["message_id"],
+                row["why"],
+            )
+            for row in rows
+        ],
+    )
+
+
+def _held(row: dict[str, Any]) -> Sequence[object]:
+    from connector.cli.show import short_time
+
+    waits = ", ".join(f"{one['type']} {one['value']}" for one in row["waits_for"])
+    return row["event"], short_time(row["at"]), short_time(row["expires_at"]), waits, row["message_id"]
+
+
+def _require_type(name: str, rules: Any) -> None:
+    known = [*rules.types]
+    if name not in known and not name.endswith(("_profile_id", "_user_id")):
+        raise click.UsageError(f"'{name}' is no type of identifier; known are {', '.join(known)}, <vendor>_profile_id")
+
+
+def _person(told: dict[str, Any], words: Words) -> None:
+    from connector.cli.show import short_time
+
+    nobody = "a browser that belongs to nobody yet"
+    words.say(f"profile {told['profile_id']}" if told["profile_id"] else nobody, bold=True)
+    if told.get("truncated"):
+        words.say(told["truncated"], fg="yellow")
+    words.title("Identifiers")
+    _times(words, ("type", "value"), [((one["type"], one["value"]), one) for one in told["identifiers"]])
+    if told["browsers"]:
+        words.title("Browsers")
+        spans = [
+            (one["anonymous_id"], short_time(one["from"]) if one["from"] else "always", short_time(one["until"]))
+            for one in told["browsers"]
+        ]
+        words.table(("anonymousId", "from", "until"), spans, "  ")
+    if told["links"]:
+        words.title("Links")
+        _times(words, ("kind", "left", "right"), [(_ends(one), one) for one in told["links"]])
+    if told["refused"]:
+        words.title("Refused links")
+        refused = [(*_ends(one), one["because"]) for one in told["refused"]]
+        words.table(("kind", "left", "right", "because"), refused, "  ")
+    if told["timeline"]:
+        words.title("Latest events")
+        rows = [
+            (short_time(one["at"]), one["outcome"], one["event"] or one["type"], one["reason"])
+            for one in told["timeline"]
+        ]
+        words.table(("at", "outcome", "event", "reason"), rows, "  ")
+
+
+def _ends(link: dict[str, Any]) -> tuple[str, str, str]:
+    left, right = link["left"], link["right"]
+    return link["kind"], f"{left['type']} {left['value']}", f"{right['type']} {right['value']}"
+
+
+def _times(words: Words, names: Sequence[str], rows: Sequence[tuple[Sequence[object], dict[str, Any]]]) -> None:
+    from connector.cli.show import short_time
+
+    cells = [(*row, short_time(one["first_at"]), short_time(one["last_at"])) for row, one in rows]
+    words.table((*names, "first seen", "last seen"), cells, "  ")

@@ -1,0 +1,183 @@
+"""The processes: ``serve``, ``web``, ``worker``, and ``migrate`` before them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from connector.errors import ConfigError
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from connector.config import Config
+    from connector.store import Store
+    from connector.worker import Worker
+
+
+@click.command()
+def serve() -> None:
+    """Receive, stitch and deliver, in one process.
+
+    Without any configuration it makes a file .env with fresh secrets here and says what to paste into Segment; then
+    it listens on http://127.0.0.1:8080 and stores in connector.db. SIGTERM or Ctrl-C stop it cleanly.
+
+    \b
+    Examples:
+      connector serve
+      PORT=9000 connector serve
+    """
+    from connector import config as configuration
+    from connector import serving
+    from connector.cli import logs, opening, welcome
+
+    fresh = _first_env()
+    if fresh:
+        click.echo(welcome.text(fresh, configuration.read()))
+    config = opening.settings()
+    opening.require_durable(config)
+    _prepare(config)
+    logs.start()
+    serving.serve(config, make_worker, make_app)
+
+
+@click.command()
+def web() -> None:
+    """Receive only, in a few processes beside `connector worker`; needs PostgreSQL.
+
+    \b
+    Example:
+      DATABASE_URL=postgresql://… PORT=8000 connector web
+    """
+    from connector import bootstrap, serving
+    from connector.cli import logs, opening
+
+    config = opening.settings()
+    _require_postgresql(config, "web")
+    bootstrap.open_house(config)  # a mistake in a mapping is told here, not by every child
+    _require_ready(config)
+    logs.start()
+    serving.web(config, make_app)
+
+
+@click.command()
+def worker() -> None:
+    """Stitch and deliver, beside `connector web`; needs PostgreSQL. Any number may run.
+
+    \b
+    Example:
+      DATABASE_URL=postgresql://… connector worker
+    """
+    import signal
+    import threading
+
+    from connector.cli import logs, opening
+    from connector.store import open_store
+
+    config = opening.settings()
+    _require_postgresql(config, "worker")
+    _require_ready(config)
+    logs.start()
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    store = open_store(config.database_url)
+    running = make_worker(config, store)
+    running.start()
+    try:
+        stop.wait()
+    finally:
+        running.stop()
+        store.dispose()
+
+
+@click.command()
+def migrate() -> None:
+    """Bring the database to this version; with nothing to do it does nothing.
+
+    \b
+    Example:
+      connector migrate
+    """
+    from connector.cli import opening
+
+    config = opening.settings()
+    opening.require_durable(config)
+    applied = _prepare(config)
+    click.echo(f"{opening.shown(config)}: {'now at revision ' + applied[-1] if applied else 'nothing to do'}")
+
+
+def make_app(config: Config, store: Store) -> Flask:
+    """The doors and the inspector, in the process that serves them."""
+    from connector import bootstrap, inspector
+    from connector.app import create_app
+    from connector.cli import logs
+
+    logs.start()
+    house = bootstrap.open_house(config)
+    return create_app(config, store, blueprints=inspector.blueprints(config, store, house))
+
+
+def make_worker(config: Config, store: Store) -> Worker:
+    """The worker's threads, in the process that runs them."""
+    from connector import bootstrap
+    from connector.worker import Worker
+
+    return Worker(config, store, bootstrap.open_house(config).mappings)
+
+
+def _first_env() -> dict[str, str] | None:
+    """The ``.env`` that was made because there is no configuration at all; None if there is some."""
+    from connector import config as configuration
+    from connector.cli import opening
+
+    if configuration.configured():
+        return None
+    opening.refuse_orphan()
+    try:
+        return configuration.write_first_env()
+    except FileExistsError:
+        return None  # another process was first: its secrets are as good
+
+
+def _prepare(config: Config) -> tuple[str, ...]:
+    """The store at this version, and sure of its secret. Mappings are read first: they may be refused."""
+    from connector import bootstrap
+    from connector import migrate as migrations
+    from connector.cli import opening
+    from connector.lock import StoreLock
+    from connector.store import open_store
+
+    bootstrap.open_house(config)
+    store = open_store(config.database_url)
+    lock = StoreLock(config.database_url) if config.sqlite else None
+    try:
+        if lock and migrations.current(store) != migrations.head():
+            lock.acquire()  # whoever serves this file does not expect its tables to change
+        return opening.prepare(config, store)
+    finally:
+        store.dispose()
+        if lock:
+            lock.release()
+
+
+def _require_postgresql(config: Config, command: str) -> None:
+    if config.sqlite:
+        raise ConfigError(
+            f"DATABASE_URL: connector {command} needs PostgreSQL, because a SQLite file is served by one process only;"
+            " set DATABASE_URL to postgresql://…, or use `connector serve`"
+        )
+
+
+def _require_ready(config: Config) -> None:
+    from connector.cli import opening
+    from connector.keys import Keys
+    from connector.store import open_store
+
+    store = open_store(config.database_url)
+    try:
+        opening.require_migrated(store)
+        opening.check_secret(store, Keys(config.secret))
+    finally:
+        store.dispose()

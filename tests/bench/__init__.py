@@ -1,0 +1,1 @@
+"""What this machine does, each figure beside a floor of the same run: ``python -m tests.bench``."""
