@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from connector import mapping, pipeline, resources
+from connector import house, mapping, resources
 from connector.config import Config
+from connector.house import House
 from connector.keys import Keys
 
 
@@ -15,9 +16,9 @@ def open_mappings(config: Config) -> mapping.Mappings:
     return mapping.load(resources.shipped_mappings(), config.mappings, own_prefix=Keys(config.secret).prefix)
 
 
-def open_house(config: Config) -> pipeline.House:
+def open_house(config: Config) -> House:
     """The house that a configuration describes. Nothing of the store is touched.
 
     Raises: MappingError, all mistakes of all files together.
     """
-    return pipeline.house(config, open_mappings(config))
+    return house.build(config, open_mappings(config))

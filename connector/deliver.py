@@ -29,7 +29,7 @@ from connector.gate import Gate
 from connector.messages import MINUTE, Milliseconds, now_ms
 from connector.queue import Delivery, Settlement
 from connector.retry import next_attempt, too_late_to_repeat
-from connector.tables import Store
+from connector.store import Store
 
 log = logging.getLogger("connector")
 

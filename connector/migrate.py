@@ -20,7 +20,8 @@ from alembic.script import ScriptDirectory
 from alembic.script.revision import ResolutionError
 
 from connector.errors import ConfigError
-from connector.tables import Store, metadata
+from connector.store import Store
+from connector.tables import metadata
 
 log = logging.getLogger("connector")
 logging.getLogger("alembic").setLevel(logging.WARNING)  # its INFO lines tell of its own workings

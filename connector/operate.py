@@ -43,14 +43,18 @@ def act(tx: sa.Connection, batch: Sequence[Stored], entries: list[log.Entry], no
         match order["type"]:
             case "retry-quarantined":
                 n = _requeue(tx, order.get("source"), order.get("ids") or [])
-                said = f"{n} quarantined messages are tried again"
+                said = f"{_are(n, 'quarantined message')} tried again"
             case "retry-dead":
                 n = queue.retry(tx, order.get("ids") or None, now=now)
-                said = f"{n} dead deliveries are pending again"
+                said = f"{_are(n, 'dead letter')} pending again"
             case other:
                 said = f"this version does not know the act '{str(other)[:40]}'"
         reason = str(order.get("reason") or "")[:500]
         entries.append(log.act(stored, order["type"], f"{said}; reason given: {reason}" if reason else said))
+
+
+def _are(n: int, what: str) -> str:
+    return f"1 {what} is" if n == 1 else f"{n} {what}s are"
 
 
 def _requeue(tx: sa.Connection, source: str | None, ids: Sequence[str]) -> int:

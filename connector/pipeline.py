@@ -12,51 +12,18 @@ Called by ``worker``; what it writes, ``deliver`` sends.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import orjson
 import sqlalchemy as sa
 
 from connector import bulk, identity, inbox, log, operate, outbox, stitch, validate
-from connector.config import Config
 from connector.errors import InvalidMessage
 from connector.graph import Graph
-from connector.identifiers import Rules
-from connector.keys import Keys
-from connector.mapping import Destination, Mappings
+from connector.house import House
 from connector.messages import Email, Identifier, Message, Milliseconds, Outcome, Stored
 from connector.outbox import HELD, PENDING, HeldRow, Ids, Parcel
 from connector.stitch import Case, Placement
 from connector.tables import consents, opaque_ids
-
-
-@dataclass(frozen=True, slots=True)
-class House:
-    """What the stages are given: the rules and mappings, our keyed names, and how long an event may wait."""
-
-    mappings: Mappings
-    keys: Keys
-    reader: validate.Reader
-    destination: Destination
-    hold_ms: Milliseconds
-
-    @property
-    def rules(self) -> Rules:
-        return self.mappings.rules
-
-
-def house(config: Config, mappings: Mappings) -> House:
-    """The house that a configuration and a folder of mappings describe."""
-    keys = Keys(config.secret)
-    destination = mappings.destinations["segment"]
-    own_channel = frozenset(
-        name
-        for name, source in mappings.sources.items()
-        if name != "segment"
-        and (source.channel == "vendor" or (source.channel == "auto" and config.secrets_of(source.secrets)))
-    )
-    reader = validate.Reader(mappings, keys, own_channel, destination.integration["name"])
-    return House(mappings, keys, reader, destination, config.hold_email_ms)
 
 
 def process(tx: sa.Connection, batch: Sequence[Stored], house: House, now: Milliseconds) -> None:

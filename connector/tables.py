@@ -15,8 +15,6 @@ import sqlalchemy as sa
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, SmallInteger, Text, UniqueConstraint
 from sqlalchemy.dialects import postgresql
 
-from connector.store import LOCK_SECONDS, Store, open_store  # noqa: F401
-
 metadata: Final = sa.MetaData()
 # Text that ties are broken by is compared by its code points, as Python does, whatever language the server speaks.
 Key: Final = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")

@@ -55,7 +55,9 @@ def read(stored: Stored, reader: Reader) -> Message:
                 ]
             )
         if call["type"] == "delete":
-            raise InvalidMessage(["this version cannot erase a person yet; the request is kept: retry it after an upgrade"])
+            raise InvalidMessage(
+                ["this version cannot erase a person yet; the request is kept: retry it after an upgrade"]
+            )
         return _segment_message(stored, call, reader)
     source = reader.mappings.sources.get(stored.source)
     if source is None:
@@ -123,6 +125,8 @@ def _segment_email(stored: Stored, call: Mapping[str, Json], source: Source, rea
     vouched = known is not None and known.user_id == "segment" and vendor_user is not None
     carried = (Identifier("user_id", vendor_user.value),) if vouched and vendor_user else ()
     identifiers = _distinct(recipient, vendor_user, anonymous)
+    if not identifiers and not blocked:
+        raise InvalidMessage(["the event names nobody: it carries no address, and its ids are values that many share"])
     return _message(
         stored,
         {**call, "event": source.names[call["event"]], "properties": properties},

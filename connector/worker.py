@@ -16,11 +16,12 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from connector import bulk, inbox, pipeline, queue
+from connector import bulk, house, inbox, pipeline, queue
 from connector.config import Config
 from connector.deliver import Deliverer
 from connector.destinations import segment
 from connector.errors import StoreUnavailable
+from connector.house import House
 from connector.mapping import Mappings
 from connector.messages import MINUTE, Milliseconds, Stored, now_ms
 from connector.store import Store
@@ -49,7 +50,7 @@ class Worker:
         self.store = store
         self.now = now
         self.batch = SQLITE_BATCH if store.sqlite else BATCH
-        self.house = pipeline.house(config, mappings)
+        self.house = house.build(config, mappings)
         self.name = f"{socket.gethostname()}/{os.getpid()}"
         self.deliverer = Deliverer(store, config, segment)
         self._stop = threading.Event()
@@ -124,7 +125,7 @@ class Worker:
         return 0
 
 
-def stitch_once(store: Store, house: pipeline.House, now: Milliseconds, limit: int = BATCH) -> int:
+def stitch_once(store: Store, house: House, now: Milliseconds, limit: int = BATCH) -> int:
     """Process one batch and return its size. A message the stages cannot stand is found by halving, and set aside."""
     with store.reading() as tx:
         if not inbox.any_waiting(tx):
@@ -144,7 +145,7 @@ def stitch_once(store: Store, house: pipeline.House, now: Milliseconds, limit: i
     return len(batch)
 
 
-def expire_once(store: Store, house: pipeline.House, now: Milliseconds, limit: int = 500) -> int:
+def expire_once(store: Store, house: House, now: Milliseconds, limit: int = 500) -> int:
     """End the waiting of held events whose time is up, and return how many there were."""
     with store.reading() as tx:
         if not pipeline.anything_expires(tx, house, now):

@@ -10,11 +10,12 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from connector import config, mapping, migrate, pipeline, resources
+from connector import config, mapping, migrate, resources
 from connector.config import DEFAULTS
 from connector.demo.segment import SegmentStandIn
+from connector.house import House, build
 from connector.keys import Keys
-from connector.tables import Store, open_store
+from connector.store import Store, open_store
 from tests.postgres import NoPostgres, Server, running_server
 from tests.running import WRITE_KEY
 
@@ -101,11 +102,11 @@ def store(store_url: str) -> Iterator[Store]:
 
 
 @pytest.fixture
-def house() -> pipeline.House:
+def house() -> House:
     """The house with the shipped mappings, a tenant's secret, and no vendor's own webhook configured."""
     settings = config.read({"CONNECTOR_SECRET": "0123456789abcdef" * 2}, Path("no.env"))
     shipped = mapping.load(resources.shipped_mappings(), None, Keys(settings.secret).prefix)
-    return pipeline.house(settings, shipped)
+    return build(settings, shipped)
 
 
 @pytest.fixture

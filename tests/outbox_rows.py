@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from connector import counters
 from connector.messages import HOUR, iso
-from connector.tables import Store, attempts, outbox
+from connector.store import Store
+from connector.tables import attempts, outbox
 
 NOW = 1_763_760_000_000  # 2025-11-21T21:20:00Z
 

@@ -34,9 +34,9 @@ class Connector:
     settings are further variables. ``start`` and ``kill`` may be called again and again on the same store.
     """
 
-    def __init__(self, folder: Path, segment_url: str, port: int | None = None, **settings: str) -> None:
+    def __init__(self, folder: Path, segment_url: str, **settings: str) -> None:
         self.folder = folder
-        self.port = port or free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environment = {
             "PATH": os.environ["PATH"],
@@ -94,7 +94,7 @@ class Connector:
         if self.process.poll() is not None:
             raise AssertionError(f"the connector ended: {(self.folder / 'serve.log').read_text()[-2000:]}")
         try:
-            return requests.get(f"{self.url}/readyz", timeout=2).status_code == 200
+            return bool(requests.get(f"{self.url}/readyz", timeout=2).status_code == 200)
         except requests.ConnectionError:
             return False
 
@@ -146,7 +146,7 @@ class Connector:
 
         def is_settled() -> bool:
             found.update(self.get("/api/stats"))
-            return found["messages"]["waiting"] == 0 and found["outbox"].get("segment", {}).get("pending", 0) == 0
+            return bool(found["messages"]["waiting"] == 0 == found["outbox"]["segment"]["pending"])
 
         assert eventually(is_settled, 20), f"still busy: {found}"
         return found

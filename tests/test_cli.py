@@ -160,13 +160,13 @@ def test_dead_letters_are_listed_and_retried_more_than_once(run: Run, known: Sto
         said = run(f"retry --dead {row['id']} --reason repaired").stdout
         if known.sqlite:
             assert said.splitlines() == [
-                "1 dead deliveries are pending again; reason given: repaired",
+                "1 dead letter is pending again; reason given: repaired",
                 "Nothing serves this database now; deliveries leave when `connector serve` runs.",
             ]
         feed(known)  # on PostgreSQL a worker acts on it
         assert json.loads(run("dead --json").stdout) == []
         (entry,) = json.loads(run("log --source operator -n 1 --json").stdout)["entries"]
-        assert entry["reason"] == "1 dead deliveries are pending again; reason given: repaired"
+        assert entry["reason"] == "1 dead letter is pending again; reason given: repaired"
 
 
 def test_an_order_that_nobody_carries_out_yet_says_so(run: Run, known: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,7 +181,7 @@ def test_an_order_that_nobody_carries_out_yet_says_so(run: Run, known: Store, mo
         assert inbox.waiting(tx) == 1
     if known.sqlite:
         lock.release()
-        assert run("retry --quarantined --source segment").stdout.startswith("1 quarantined messages are tried again")
+        assert run("retry --quarantined --source segment").stdout.startswith("1 quarantined message is tried again")
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 import requests
 
-from connector import inbox, pipeline, worker
+from connector import inbox, worker
 from connector.demo.segment import SegmentStandIn, hang
+from connector.house import House
 from connector.messages import Received, now_ms
-from connector.tables import Store
+from connector.store import Store
 from tests.running import Connector, by_message_id, eventually, free_port
 from tests.test_story import call, from_klaviyo
 
@@ -146,7 +147,7 @@ def test_sigterm_hands_back_what_was_claimed(tmp_path: Path, segment: SegmentSta
         assert database.execute("select status, claimed_by from outbox").fetchall() == [("pending", None)]
 
 
-def test_a_transaction_that_commits_late_loses_nothing(postgres_store: Store, house: pipeline.House) -> None:
+def test_a_transaction_that_commits_late_loses_nothing(postgres_store: Store, house: House) -> None:
     early, late = (received(name) for name in ("early", "late"))
     with postgres_store.engine.connect() as slow:
         slow.begin()

@@ -26,7 +26,7 @@ from connector.exchange import Timeouts
 from connector.gate import FAILURES, Gate
 from connector.messages import DAY, HOUR, MINUTE, SECOND, parse_time
 from connector.queue import Delivery
-from connector.tables import Store, open_store
+from connector.store import Store, open_store
 from tests.outbox_rows import NOW, counted, event, put, rows, told
 
 QUICK = Limits(
@@ -500,12 +500,12 @@ def test_after_seven_days_of_refusals_it_is_a_dead_letter(store: Store, api: Seg
 SENDER = """
 import sys
 from pathlib import Path
-from connector import config, deliver, tables
+from connector import config, deliver, store
 from connector.destinations import segment
 
 environ = {"CONNECTOR_SECRET": "x" * 32, "SEGMENT_API_URL": sys.argv[2], "SEGMENT_WRITE_KEY": "write-key"}
 settings = config.read(environ, Path("/nonexistent"))
-deliver.Deliverer(tables.open_store(sys.argv[1]), settings, segment).deliver_once(int(sys.argv[3]))
+deliver.Deliverer(store.open_store(sys.argv[1]), settings, segment).deliver_once(int(sys.argv[3]))
 """
 
 

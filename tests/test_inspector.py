@@ -135,7 +135,10 @@ def test_what_is_not_there_is_a_404_in_words(client: FlaskClient, path: str, wor
         ("/api/log?outcome=lost", "outcome: expected one of passed, stitched"),
         ("/api/log?sauce=segment", "'sauce' is not a parameter here; expected only outcome, source"),
         ("/api/stats?x=1", "'x' is not a parameter here; this takes none"),
-        ("/api/profiles?type=email&value=a@x.test&limit=1", "'limit' is not a parameter here; expected only type, value"),
+        (
+            "/api/profiles?type=email&value=a@x.test&limit=1",
+            "'limit' is not a parameter here; expected only type, value",
+        ),
         ("/api/profiles?type=email", "give both, as in /api/profiles?type=email&value=jane@example.com"),
         ("/api/profiles?type=shoe&value=42", "type: expected one of user_id, email, phone"),
         ("/api/profiles?type=user_id&value=null", "value: this names nobody"),

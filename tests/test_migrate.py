@@ -18,13 +18,14 @@ from alembic.runtime.migration import MigrationContext
 
 from connector import migrate
 from connector.errors import ConfigError
-from connector.tables import Store, metadata, open_store
+from connector.store import Store, open_store
+from connector.tables import metadata
 from tests.postgres import Server
 
 RACER = """
 import sys
 from connector import migrate
-from connector.tables import open_store
+from connector.store import open_store
 store = open_store(sys.argv[1])
 sys.stdout.write("ready\\n")
 sys.stdout.flush()

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from connector import queue, retry
 from connector.messages import DAY, HOUR, MINUTE, SECOND
 from connector.queue import Delivery
-from connector.tables import Store, outbox
+from connector.store import Store
+from connector.tables import outbox
 from tests.outbox_rows import NOW, counted, put, rows, told
 
 LEASE = 5 * MINUTE

@@ -7,8 +7,9 @@ from typing import Any
 import orjson
 import pytest
 
-from connector import pipeline, validate
+from connector import validate
 from connector.errors import InvalidMessage
+from connector.house import House
 from connector.messages import Identifier, Kind, Stored, iso, parse_time
 
 NOW = parse_time("2026-10-02T00:00:00Z") or 0
@@ -20,7 +21,7 @@ def stored(body: object, source: str = "segment", **fields: Any) -> Stored:
     return Stored(1, source, "m1", text, **{**defaults, **fields})
 
 
-def reasons(house: pipeline.House, body: object, **fields: Any) -> list[str]:
+def reasons(house: House, body: object, **fields: Any) -> list[str]:
     with pytest.raises(InvalidMessage) as caught:
         validate.read(stored(body, **fields), house.reader)
     return list(caught.value.reasons)
@@ -46,26 +47,24 @@ def reasons(house: pipeline.House, body: object, **fields: Any) -> list[str]:
         ('{"type":"page"', "the element is not JSON"),
     ],
 )
-def test_what_is_no_call_is_refused_in_words_a_person_understands(
-    house: pipeline.House, body: object, reason: str
-) -> None:
+def test_what_is_no_call_is_refused_in_words_a_person_understands(house: House, body: object, reason: str) -> None:
     said = reasons(house, body)
     assert len(said) == 1
     assert reason in said[0]
 
 
-def test_every_thing_that_is_wrong_is_named(house: pipeline.House) -> None:
+def test_every_thing_that_is_wrong_is_named(house: House) -> None:
     assert len(reasons(house, {"type": "track", "event": 1, "userId": 2, "properties": "x"})) == 3
 
 
 @pytest.mark.parametrize("empty", [[], None, {}])
-def test_empty_objects_come_in_several_forms(house: pipeline.House, empty: object) -> None:
+def test_empty_objects_come_in_several_forms(house: House, empty: object) -> None:
     body = {"type": "page", "userId": "u", "context": empty, "integrations": empty, "properties": empty}
     message = validate.read(stored(body), house.reader)
     assert (message.context, message.integrations, message.properties) == ({}, {}, {})
 
 
-def test_halves_of_characters_nuls_and_huge_numbers_are_replaced(house: pipeline.House) -> None:
+def test_halves_of_characters_nuls_and_huge_numbers_are_replaced(house: House) -> None:
     body = r'{"type":"track","event":"cut \ud83d","userId":"u","properties":{"a":"x\u0000y","n":1e21,"i":1e999}}'
     message = validate.read(stored(body), house.reader)
     assert (message.event, message.properties) == ("cut \ufffd", {"a": "x\ufffdy", "n": 1e21, "i": None})
@@ -84,20 +83,20 @@ def test_halves_of_characters_nuls_and_huge_numbers_are_replaced(house: pipeline
     ],
 )
 def test_event_time_is_the_timestamp_but_never_after_the_receipt(
-    house: pipeline.House, timestamp: str | None, sender: str | None, expected: str, noted: bool
+    house: House, timestamp: str | None, sender: str | None, expected: str, noted: bool
 ) -> None:
     body = {"type": "page", "userId": "u", "timestamp": timestamp, "receivedAt": sender}
     message = validate.read(stored(body), house.reader)
     assert (iso(message.at), bool(message.notes)) == (expected, noted)
 
 
-def test_a_batch_says_things_for_all_its_calls_and_each_call_wins(house: pipeline.House) -> None:
+def test_a_batch_says_things_for_all_its_calls_and_each_call_wins(house: House) -> None:
     envelope = '{"context":{"library":{"name":"x"},"locale":"en"},"type":"page"}'
     message = validate.read(stored({"userId": "u", "context": {"locale": "de"}}, envelope=envelope), house.reader)
     assert (message.type, message.context) == ("page", {"library": {"name": "x"}, "locale": "de"})
 
 
-def test_the_strongest_identifier_is_linked_to_each_other_one(house: pipeline.House) -> None:
+def test_the_strongest_identifier_is_linked_to_each_other_one(house: House) -> None:
     body = {
         "type": "identify",
         "userId": "u1",
@@ -116,13 +115,13 @@ def test_the_strongest_identifier_is_linked_to_each_other_one(house: pipeline.Ho
 @pytest.mark.parametrize(
     "junk", ["null", '"undefined"', "0000-0000", "-1", "Guest", "[object Object]", "NaN", "'None'"]
 )
-def test_junk_names_nobody_and_the_log_says_so(house: pipeline.House, junk: str) -> None:
+def test_junk_names_nobody_and_the_log_says_so(house: House, junk: str) -> None:
     message = validate.read(stored({"type": "page", "userId": junk, "anonymousId": "b1"}), house.reader)
     assert message.identifiers == (Identifier("anonymous_id", "b1"),)
     assert message.notes == ("userId names nobody (blocked or malformed value) and was not used",)
 
 
-def test_an_email_is_an_email_wherever_it_stands(house: pipeline.House) -> None:
+def test_an_email_is_an_email_wherever_it_stands(house: House) -> None:
     message = validate.read(stored({"type": "page", "userId": "Jane@x.test", "anonymousId": "jo@x.test"}), house.reader)
     assert set(message.identifiers) == {
         Identifier("user_id", "Jane@x.test"),
@@ -131,36 +130,41 @@ def test_an_email_is_an_email_wherever_it_stands(house: pipeline.House) -> None:
     }
 
 
-def test_delete_and_alias_want_an_authenticated_request(house: pipeline.House) -> None:
+def test_delete_and_alias_want_an_authenticated_request(house: House) -> None:
     for call in ({"type": "alias", "userId": "u", "previousId": "p"}, {"type": "delete", "userId": "u"}):
         assert "is obeyed only where every element" in reasons(house, call, authenticated=False)[0]
     assert "cannot erase a person yet" in reasons(house, {"type": "delete", "userId": "u"})[0]
 
 
-def test_an_alias_is_shown_and_joins_nobody(house: pipeline.House) -> None:
+def test_an_alias_is_shown_and_joins_nobody(house: House) -> None:
     message = validate.read(stored({"type": "alias", "userId": "u", "previousId": "b1"}), house.reader)
     assert [kind for _, _, kind in message.links] == [Kind.ALIASED]
     assert validate.read(stored({"type": "alias", "userId": "u", "previousId": "u"}), house.reader).links == ()
 
 
-def test_a_groups_traits_are_the_groups(house: pipeline.House) -> None:
+def test_a_groups_traits_are_the_groups(house: House) -> None:
     body = {"type": "group", "userId": "u", "groupId": "g", "traits": {"email": "office@corp.test"}}
     assert validate.read(stored(body), house.reader).identifiers == (Identifier("user_id", "u"),)
 
 
-def test_a_vendors_unlisted_word_is_kept_and_ignored(house: pipeline.House) -> None:
+def test_a_vendors_unlisted_word_is_kept_and_ignored(house: House) -> None:
     payload = {"topic": "event:klaviyo.subscribed_to_list", "external_id": "e", "payload": {"data": {}}}
     message = validate.read(stored(payload, source="klaviyo"), house.reader)
     assert message.email is not None
     assert message.email.ignored == "the mapping does not list this event word"
 
 
-def test_an_email_event_without_addressee_is_refused(house: pipeline.House) -> None:
+def test_an_email_event_whose_ids_are_all_junk_is_refused(house: House) -> None:
+    body = {"type": "track", "event": "Email Opened", "anonymousId": "null", "userId": "guest"}
+    assert "the event names nobody" in reasons(house, body)[0]
+
+
+def test_an_email_event_without_addressee_is_refused(house: House) -> None:
     payload = {"topic": "event:klaviyo.opened_email", "external_id": "e", "payload": {"data": {}}}
     assert "names no recipient" in reasons(house, payload, source="klaviyo")[0]
 
 
-def test_customerio_links_the_profile_to_its_own_address_not_to_the_one_mailed(house: pipeline.House) -> None:
+def test_customerio_links_the_profile_to_its_own_address_not_to_the_one_mailed(house: House) -> None:
     data = {"recipient": "boss@x.test", "identifiers": {"id": "42", "email": "jane@x.test", "cio_id": "c1"}}
     payload = {"event_id": "e", "object_type": "email", "metric": "opened", "timestamp": 1790000000, "data": data}
     message = validate.read(stored(payload, source="customerio"), house.reader)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from connector import bootstrap, config, inbox, pipeline
+from connector.house import House
 from connector.messages import Milliseconds, Received, parse_time
-from connector.pipeline import House
 from connector.store import Store
 
 NOW: Milliseconds = parse_time("2026-09-10T00:00:00Z") or 0

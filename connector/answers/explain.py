@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import sqlalchemy as sa
 
 from connector.answers import parts
 from connector.answers.message import message
 from connector.answers.profile import profile, profile_by_id
 from connector.graph import NODE_COLUMNS, node
+from connector.house import House
 from connector.identifiers import NORMALISERS
 from connector.messages import Identifier, Json, Outcome
 from connector.tables import identifiers
-
-if TYPE_CHECKING:
-    from connector.pipeline import House
 
 
 def explain(tx: sa.Connection, house: House, text: str) -> dict[str, Json]:

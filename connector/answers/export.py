@@ -6,7 +6,7 @@ Rows stream from an index, so memory is bounded by one person, not by their numb
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -14,11 +14,9 @@ from connector import bulk
 from connector.answers import listing, parts
 from connector.answers.profile import describe
 from connector.graph import Graph
+from connector.house import House
 from connector.messages import Json
 from connector.tables import identifiers, links, messages
-
-if TYPE_CHECKING:
-    from connector.pipeline import House
 
 PAGE: Final = 500
 

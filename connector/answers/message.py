@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 import sqlalchemy as sa
@@ -13,13 +13,11 @@ from connector.answers import listing, parts
 from connector.answers.profile import person_of
 from connector.errors import InvalidMessage
 from connector.graph import Graph
+from connector.house import House
 from connector.messages import Identifier, Json, Outcome, Stored, iso
 from connector.resolve import Node
 from connector.stitch import Case
 from connector.tables import inbox, mentions, messages, outbox
-
-if TYPE_CHECKING:
-    from connector.pipeline import House
 
 LEFT = (Outcome.PASSED, Outcome.STITCHED, Outcome.STITCHED_LATE, Outcome.AMBIGUOUS, Outcome.EXPIRED)
 

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import sqlalchemy as sa
 
 from connector.answers import browsers, listing, parts
 from connector.graph import Graph
+from connector.house import House
 from connector.messages import Json
 from connector.resolve import Node, Refusal
 from connector.tables import identifiers, mentions
-
-if TYPE_CHECKING:
-    from connector.pipeline import House
 
 BROWSERS: Final = 100
 LINKS: Final = 1_000

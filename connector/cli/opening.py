@@ -20,10 +20,10 @@ from connector import config as configuration
 from connector.answers.check import FINGERPRINT
 from connector.config import Config
 from connector.errors import ConfigError
+from connector.house import House
 from connector.keys import Keys
 from connector.lock import StoreLock
 from connector.messages import now_ms
-from connector.pipeline import House
 from connector.store import Store, open_store
 from connector.tables import facts
 from connector.worker import stitch_once

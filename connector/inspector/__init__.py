@@ -5,17 +5,13 @@ Both need one of INSPECTOR_TOKENS. Reads only.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from flask import Blueprint
 
 from connector.config import Config
+from connector.house import House
 from connector.inspector import api, pages
 from connector.inspector.access import Access
 from connector.store import Store
-
-if TYPE_CHECKING:
-    from connector.pipeline import House
 
 
 def blueprints(config: Config, store: Store, house: House) -> list[Blueprint]:

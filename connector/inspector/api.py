@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import orjson
 from flask import Blueprint, Response, request
 
 from connector import answers, verify
+from connector.house import House
 from connector.inspector.access import VARIABLE, WINDOW_SECONDS, Access
 from connector.messages import Json, Outcome
 from connector.store import Store
-
-if TYPE_CHECKING:
-    from connector.pipeline import House
 
 MOST: Final = 500
 """Entries of one page."""

@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import re
 import secrets
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import orjson
 from flask import Blueprint, Response, g, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from connector import answers, verify
+from connector.house import House
 from connector.inspector.access import COOKIE, SESSION_SECONDS, VARIABLE, WINDOW_SECONDS, Access
 from connector.inspector.api import OUTCOMES, BadParameter, number
 from connector.messages import Json
 from connector.store import Store
-
-if TYPE_CHECKING:
-    from connector.pipeline import House
 
 _PART: Final = r"[^\s@,;:<>()\"'\\=/?&%]"
 ADDRESS: Final = re.compile(rf"({_PART})(?:{_PART}|%(?!40)){{0,63}}(@|%40)({_PART}{{1,253}})", re.IGNORECASE)

@@ -16,9 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from connector import config, inbox, mapping, migrate, pipeline, resources
+from connector.house import build
 from connector.keys import Keys
 from connector.messages import Received
-from connector.tables import open_store
+from connector.store import open_store
 from tests.bench.streams import NOW
 
 SECRET = "bench-shared-secret"
@@ -55,7 +56,7 @@ def stitched(folder: Path, events: Sequence[bytes]) -> float:
     store = open_store(settings.database_url)
     migrate.upgrade(store)
     own_prefix = Keys(settings.secret).prefix
-    house = pipeline.house(settings, mapping.load(resources.shipped_mappings(), None, own_prefix))
+    house = build(settings, mapping.load(resources.shipped_mappings(), None, own_prefix))
     for at in range(0, len(events), 1_000):
         rows = [Received("segment", str(at + n), body.decode(), NOW) for n, body in enumerate(events[at : at + 1_000])]
         with store.writing() as tx:
