@@ -15,10 +15,10 @@ from werkzeug.exceptions import HTTPException
 
 from connector import metrics
 from connector.config import Config
-from connector.errors import StoreUnavailable
+from connector.errors import StoreUnavailable, log_failure
 from connector.group_commit import GroupCommit
 from connector.messages import Milliseconds, now_ms
-from connector.receive import MAX_BODY_BYTES, Answer, House, ingest, log_failure, said
+from connector.receive import MAX_BODY_BYTES, Answer, Reception, ingest, said
 from connector.refusals import Refusals
 from connector.sources import Incoming
 from connector.store import Store
@@ -38,7 +38,7 @@ class Doors:
         self.store = store
         self.commits = GroupCommit(store)
         self.refusals = Refusals(store)
-        self.house = House(config.secrets_of, self.commits.submit, self.refusals.note, now)
+        self.reception = Reception(config.secrets_of, self.commits.submit, self.refusals.note, now)
 
     def close(self) -> None:
         self.commits.stop()
@@ -55,7 +55,7 @@ def create_app(
     """The application of one process. ``close(app)`` when it has answered its last request."""
     app = Flask("connector", static_folder=None)
     doors = app.extensions[EXTENSION] = Doors(config, store, now)
-    _receive(app, doors.house)
+    _receive(app, doors.reception)
     _observe(app, store, now)
     for blueprint in blueprints:
         app.register_blueprint(blueprint)
@@ -70,9 +70,9 @@ def close(app: Flask) -> None:
     app.extensions[EXTENSION].close()
 
 
-def _receive(app: Flask, house: House) -> None:
+def _receive(app: Flask, reception: Reception) -> None:
     def receive(name: str) -> Response:
-        return _response(ingest(_incoming(), house))
+        return _response(ingest(_incoming(), reception))
 
     # Every method, because ``ingest`` knows which ones a door takes and says so in JSON.
     for rule in ("/webhooks/<name>", "/v1/<name>"):

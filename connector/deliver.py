@@ -11,7 +11,6 @@ import logging
 import random
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +22,7 @@ import tenacity
 from connector import queue
 from connector.config import Config
 from connector.destinations import Destination, Verdict
-from connector.errors import StoreUnavailable
+from connector.errors import StoreUnavailable, log_failure
 from connector.exchange import TIMEOUTS, Exchange, Timeouts
 from connector.gate import Gate
 from connector.messages import MINUTE, Milliseconds, now_ms
@@ -111,9 +110,7 @@ class Deliverer:
         except StoreUnavailable:
             log.warning("deliver %s: the store did not answer; trying again", self.destination.NAME)
         except Exception as error:  # a worker outlives its bugs; the claim runs out and others go on
-            # Neither the error's text nor its traceback: both may quote an event.
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            log.error("deliver %s: %s in %s:%s", self.destination.NAME, type(error).__name__, where.name, where.lineno)
+            log_failure(f"deliver {self.destination.NAME}", error)
         return 0
 
     def _claim(self, now: Milliseconds, claimer: str) -> list[Delivery]:

@@ -5,6 +5,8 @@ Every message says what is wrong, where, and what to do; none carries an email a
 
 from __future__ import annotations
 
+import logging
+import traceback
 from collections.abc import Sequence
 
 
@@ -52,3 +54,9 @@ class InvalidMessage(ConnectorError):
     def __init__(self, reasons: Sequence[str]) -> None:
         self.reasons = tuple(reasons)
         super().__init__("; ".join(self.reasons))
+
+
+def log_failure(action: str, error: BaseException) -> None:
+    """Log where something unexpected happened; never the error's own words, which may quote a body or an address."""
+    where = "".join(traceback.format_tb(error.__traceback__))
+    logging.getLogger("connector").error("action=%s error=%s\n%s", action, type(error).__name__, where)

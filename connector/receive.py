@@ -8,8 +8,6 @@ adapt. It does the least that is safe; what a message means is asked in T2, wher
 
 from __future__ import annotations
 
-import logging
-import traceback
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +16,7 @@ from typing import Final
 import orjson
 
 from connector.elements import TooLarge
-from connector.errors import ClosedError, ConnectorError, PayloadError, StoreUnavailable, VerificationError
+from connector.errors import ClosedError, ConnectorError, PayloadError, StoreUnavailable, VerificationError, log_failure
 from connector.inbox import Kept
 from connector.messages import Json, Milliseconds, Received, now_ms
 from connector.sources import Incoming, Read, SecretsOf, customerio, klaviyo, segment, tracking
@@ -47,8 +45,6 @@ ACROSS_ORIGINS: Final = {
 }
 """Browsers post to ``/v1`` from the shop's own pages."""
 
-log: Final = logging.getLogger("connector")
-
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -60,7 +56,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class Reception:
     """What ``ingest`` needs of the house: secrets, the way to the disk, somebody who counts refusals, a clock."""
 
     secrets_of: SecretsOf
@@ -78,7 +74,7 @@ class _Door:
     success: bool = False
 
 
-def ingest(request: Incoming, house: House) -> Answer:
+def ingest(request: Incoming, reception: Reception) -> Answer:
     """The answer to one request at a door, given once everything it carries is on disk.
 
     Answers: 200 stored · 204 a browser asks whether it may · 400 not JSON · 401 unknown sender · 403 closed · 404 ·
@@ -92,13 +88,13 @@ def ingest(request: Incoming, house: House) -> Answer:
     if request.method not in door.methods:
         allowed = ", ".join(door.methods)
         return said(405, f"send {allowed}", {**door.headers, "Allow": allowed})
-    now = house.now()
+    now = reception.now()
     try:
-        received = door.read(plain(request), house.secrets_of, now)
-        kept = house.submit(received) if received else Kept()
+        received = door.read(plain(request), reception.secrets_of, now)
+        kept = reception.submit(received) if received else Kept()
     except ConnectorError as error:
         status, reason, headers = _refusal(error)
-        house.refused(door.source, reason, str(error), now)
+        reception.refused(door.source, reason, str(error), now)
         return said(status, BUSY if status == 503 else str(error), {**door.headers, **headers})
     except Exception as error:
         log_failure("receive", error)
@@ -131,12 +127,6 @@ def plain(request: Incoming) -> Incoming:
     if len(body) > MAX_BODY_BYTES:
         raise TooLarge(TOO_LARGE)
     return Incoming(request.method, request.path, request.headers, body, request.token)
-
-
-def log_failure(action: str, error: BaseException) -> None:
-    """Log where something unexpected happened; not its words, which may quote a body or an address."""
-    where = "".join(traceback.format_tb(error.__traceback__))
-    log.error("action=%s error=%s\n%s", action, type(error).__name__, where)
 
 
 def _check_whole(request: Incoming) -> None:

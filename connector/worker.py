@@ -10,7 +10,6 @@ import logging
 import os
 import socket
 import threading
-import traceback
 from collections.abc import Callable
 from typing import Final
 
@@ -20,7 +19,7 @@ from connector import bulk, house, inbox, pipeline, queue
 from connector.config import Config
 from connector.deliver import Deliverer
 from connector.destinations import segment
-from connector.errors import StoreUnavailable
+from connector.errors import StoreUnavailable, log_failure
 from connector.house import House
 from connector.mapping import Mappings
 from connector.messages import MINUTE, Milliseconds, Stored, now_ms
@@ -161,10 +160,3 @@ def _set_aside(store: Store, error: Exception) -> int:
                 tx, stored, f"a defect of the connector ({type(error).__name__}); please report it, then retry"
             )
     return 1
-
-
-def log_failure(action: str, error: BaseException) -> None:
-    """A defect in the process log: its class and where it happened, never its message, which may hold an address."""
-    frames = traceback.extract_tb(error.__traceback__)
-    at = f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else "unknown"
-    log.error("%s failed: %s at %s", action, type(error).__name__, at, extra={"action": action})

@@ -616,7 +616,7 @@ def test_a_worker_survives_a_bug_and_does_not_quote_events_in_the_log(
     Deliverer(store, configuration(api.url), Broken(), limits=ONE_TRY).run(stop_at_first_record)
 
     (message,) = caplog.messages
-    assert message.startswith("deliver segment: RuntimeError in problems:")
+    assert message.startswith("action=deliver segment error=RuntimeError")
     assert "ada@" not in caplog.text
     assert rows(store, "status") == [("pending",)]
 

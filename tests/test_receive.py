@@ -25,7 +25,7 @@ from connector.app import close, create_app
 from connector.elements import MAX_ELEMENTS
 from connector.inbox import Kept
 from connector.messages import Received
-from connector.receive import MAX_BODY_BYTES, House, ingest
+from connector.receive import MAX_BODY_BYTES, Reception, ingest
 from connector.sources import Incoming
 from connector.store import Store, open_store
 from connector.tables import doors as doors_table
@@ -645,9 +645,9 @@ def test_an_unexpected_failure_is_500(caplog: pytest.LogCaptureFixture) -> None:
     def fails(_: object) -> Any:
         raise ZeroDivisionError(address)
 
-    house = House(settings().secrets_of, fails, lambda *_: None, lambda: NOW)
+    reception = Reception(settings().secrets_of, fails, lambda *_: None, lambda: NOW)
     body = GOOD.encode()
-    answer = ingest(Incoming("POST", "/webhooks/segment", {"x-signature": sha1(body)}, body), house)
+    answer = ingest(Incoming("POST", "/webhooks/segment", {"x-signature": sha1(body)}, body), reception)
     assert (answer.status, answer.body) == (500, b'{"message":"the connector made a mistake; send this again later"}')
     assert "ZeroDivisionError" in caplog.text
     assert address not in caplog.text
@@ -661,9 +661,9 @@ def test_ingest_needs_no_web_framework() -> None:
         kept.extend(received)
         return Kept(len(received))
 
-    house = House(settings().secrets_of, submit, lambda *_: None, lambda: NOW)
+    reception = Reception(settings().secrets_of, submit, lambda *_: None, lambda: NOW)
     body = GOOD.encode()
-    answer = ingest(Incoming("POST", "/webhooks/segment", {"x-signature": sha1(body)}, body), house)
+    answer = ingest(Incoming("POST", "/webhooks/segment", {"x-signature": sha1(body)}, body), reception)
     assert (answer.status, answer.body) == (200, b'{"stored":1,"duplicates":0}')
     assert kept == [Received("segment", "good", GOOD, NOW)]
 
