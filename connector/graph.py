@@ -237,10 +237,12 @@ class Graph:
 
     def browsers(self, anchor: int, at: Milliseconds) -> Iterator[Seen]:
         """The browsers seen with an identifier: latest at or before t first, then those after, earliest first."""
-        nearest = sorted(self.around("browsers", [(anchor, at)])[0].before, reverse=True)
+        around = self.around("browsers", [(anchor, at)])[0]
+        nearest = sorted(around.before, reverse=True) or sorted(around.after)
         yield from nearest
         met = {seen.b for seen in nearest}
-        yield from (seen for seen in sightings.browsers(self.tx, anchor, at, LOOK_BACK) if seen.b not in met)
+        if met:  # else it was never seen with one
+            yield from (seen for seen in sightings.browsers(self.tx, anchor, at, LOOK_BACK) if seen.b not in met)
 
     def around(self, side: str, asked: Sequence[tuple[int, Milliseconds]]) -> list[Around]:
         """``sightings.around``, remembered."""
