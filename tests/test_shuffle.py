@@ -12,8 +12,8 @@ import pytest
 import sqlalchemy as sa
 
 from connector import answers, inbox, pipeline
-from connector.messages import HOUR, Received
 from connector.house import House
+from connector.messages import HOUR, Received
 from connector.store import Store
 from connector.tables import metadata
 from tests import streams
