@@ -86,7 +86,6 @@ WIDE = Cast(
     noise=[*JUNK, ROLE],
 )
 NARROW = Cast(["a@x.test", "b@x.test"], ["u1", "u2"], ["B1", "B2"], [md5("a@x.test")], ["P1"], [])
-CROWD = Cast(WIDE.emails, ["u1"], ["B1"], [md5("a@x.test")], ["P1"], [])  # more addresses than a person may have
 PHONES = [None, "+1 555 123 0001", "+15551230001", "+15551230002"]
 
 
@@ -158,13 +157,64 @@ class World:
         return [one for batch in self.batches for one in batch]
 
 
-ELEMENTS = [st.one_of(site_calls(cast), email_events(cast)) for cast in (WIDE, NARROW, NARROW, CROWD)]
+A, B = "a@x.test", "b@x.test"
+US: Maybe = st.sampled_from(["u1", "u2", None])
+NEAR = st.sampled_from([0.0, 0.2, 0.5, 0.9, 1.0, 1.5, 2.0, 3.0])
+
+
+def crowds() -> Elements:
+    """More addresses and phones than a person may have."""
+    emails: Maybe = st.sampled_from(WIDE.emails)
+    return st.one_of(
+        st.builds(identify, MINUTES, st.none(), st.just("u1"), emails),
+        st.builds(identify, MINUTES, st.just("B1"), st.just("u1"), emails),
+        st.builds(klaviyo, MINUTES, emails, st.just("P1")),
+        st.builds(sourced, MINUTES, emails),
+    )
+
+
+def turns() -> Elements:
+    """Two people who share their browsers within a few minutes."""
+    browsers, emails = st.sampled_from(["B1", "B1", "B2"]), st.sampled_from([A, B, None])
+    return st.one_of(
+        st.builds(identify, NEAR, browsers, US, emails),
+        st.builds(page, NEAR, browsers, US),
+        st.builds(identify, NEAR, st.none(), US, emails),
+        st.builds(sourced, NEAR, st.sampled_from([A, B, "B1", None]), US, emails),
+    )
+
+
+def handovers() -> Elements:
+    """Two users, their addresses and one vendor profile, each told to belong to the other at times."""
+    emails, profiles = st.sampled_from([A, B]), st.sampled_from(["P1", "P1", "P2", None])
+    return st.one_of(
+        st.builds(identify, NEAR, st.sampled_from(["B1", "B2", None]), US, emails),
+        st.builds(klaviyo, NEAR, st.one_of(emails, emails, st.none()), profiles),
+        st.builds(customerio, NEAR, st.none(), st.one_of(emails, st.none()), profiles, US),
+        st.builds(sourced, NEAR, emails, US, emails),
+    )
+
+
+def digested() -> Elements:
+    """Hashes of two addresses where browsers should be, told by the site and by vendors."""
+    names: Maybe = st.sampled_from([md5(A), md5(A), sha256(B), "B1", A])
+    emails: Maybe = st.sampled_from([A, B, None])
+    return st.one_of(
+        st.builds(identify, NEAR, names, US, emails),
+        st.builds(identify, NEAR, st.none(), US, emails),
+        st.builds(page, NEAR, names),
+        st.builds(sourced, NEAR, names, US, emails),
+    )
+
+
+ELEMENTS = [st.one_of(site_calls(cast), email_events(cast)) for cast in (WIDE, NARROW)]
+ELEMENTS += [crowds(), turns(), turns(), handovers(), handovers(), digested(), digested()]
 
 
 @st.composite
-def worlds(draw: st.DrawFn, size: int = 16) -> World:
+def worlds(draw: st.DrawFn, size: int = 20) -> World:
     elements = ELEMENTS[draw(st.integers(0, len(ELEMENTS) - 1))]
-    drawn = draw(st.lists(elements, min_size=1, max_size=size))
+    drawn = draw(st.lists(elements, min_size=draw(st.integers(1, size // 2)), max_size=size))
     # named in the order of drawing: the same example is the same world again
     received = [_named(one, f"m{number}") for number, one in enumerate(drawn)]
     repeats = draw(st.lists(st.sampled_from(received), max_size=3))
