@@ -136,10 +136,13 @@ def is_hash_shaped(value: object) -> bool:
 
 
 def digests(email: str) -> tuple[str, ...]:
-    """The SHA-256 and MD5 of a normalised email in both cases of hexadecimal, as other systems may have sent it."""
+    """The SHA-256 and MD5 of a normalised email in both cases of hexadecimal, as other systems may have sent it.
+
+    Each once: one address in some millions has a digest of decimal digits only, the same in both cases.
+    """
     sha256 = hashlib.sha256(email.encode()).hexdigest()
     md5 = hashlib.md5(email.encode(), usedforsecurity=False).hexdigest()
-    return sha256, md5, sha256.upper(), md5.upper()
+    return tuple(dict.fromkeys((sha256, md5, sha256.upper(), md5.upper())))
 
 
 def _normal_email(raw: str) -> str:

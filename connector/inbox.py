@@ -69,6 +69,12 @@ def take(tx: sa.Connection, limit: int) -> list[Stored]:
     return sorted(taken, key=lambda one: one.id)
 
 
+def drop(tx: sa.Connection, number: int) -> bool:
+    """Take one certain message, of which nothing is wanted any more; False if somebody else has it."""
+    gone = sa.delete(inbox_todo).where(inbox_todo.c.inbox_id == number).returning(inbox_todo.c.inbox_id)
+    return tx.execute(gone).first() is not None
+
+
 def put_back(tx: sa.Connection, ids: Iterable[int]) -> None:
     """Let these messages be taken again; those that wait already are left alone."""
     rows = [{"inbox_id": number} for number in ids]

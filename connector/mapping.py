@@ -28,7 +28,7 @@ class Source:
 
     event: the provider's words → spec names. machine_opens: words that mean "opened by a machine".
     identifiers: recipient, email, profile_id, user_id; each a list of values to try until one identifies.
-    projects (of segment.toml): Segment projectId → provider.
+    projects and platforms (of segment.toml): Segment projectId → provider; names of further email platforms.
     """
 
     provider: str
@@ -44,6 +44,7 @@ class Source:
     fields: Mapping[str, Value]
     identifiers: Mapping[str, tuple[Value, ...]]
     projects: Mapping[str, str]
+    platforms: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +155,7 @@ def _source(where: str, table: Mapping[str, Any]) -> Source:
         fields=_compile_all(where, "fields", table),
         identifiers={key: alternatives(spec, f'{where}: [identifiers] "{key}"') for key, spec in identifiers.items()},
         projects=table.get("projects", {}),
+        platforms=frozenset(str(name).lower() for name in table.get("email_platforms", ())),
     )
 
 

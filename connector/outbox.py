@@ -28,6 +28,16 @@ OUTBOX_COLUMNS: Final = (
 )  # fmt: skip
 
 
+NOT_SENT: Final = ("traits", "integration", "consent", "externalIds", "device")
+"""Parts of a context that are ours to say, or that name further ids: Segment Unify would merge on those as well.
+
+Source: https://segment.com/docs/unify/identity-resolution/externalids/
+"""
+
+
+HELD_COLUMNS: Final = ("id", "inbox_id", "at")
+
+
 @dataclass(frozen=True, slots=True)
 class Ids:
     """What identifies an outgoing event. consent is the person's, per category, None if none is known."""
@@ -49,16 +59,16 @@ class Parcel:
     due_at: Milliseconds
     body: str
     waits_for: tuple[int, ...] = ()
+    ambiguous: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class HeldRow:
-    """A held delivery as it is read back."""
+    """A held delivery as it is read back, without its body."""
 
     id: int
     inbox_id: int
     at: Milliseconds
-    body: str
 
 
 def compose(
@@ -68,12 +78,12 @@ def compose(
 
     The scanner's or proxy's ip and user agent are left out of machine-made events: they are nobody's.
     """
-    context = {key: value for key, value in message.context.items() if key not in ("traits", "integration", "consent")}
+    context = {key: value for key, value in message.context.items() if key not in NOT_SENT}
     machine = bool(message.properties.get("machine_open") or message.properties.get("machine_click"))
     for name in ("ip", "userAgent", "user_agent", "direct") if machine else ("direct",):
         context.pop(name, None)
     vendor = mappings.sources.get(email.vendor)
-    silenced = vendor.integrations if vendor else ()
+    silenced = vendor.integrations if vendor else _named(message)
     return {
         "type": "track",
         "event": destination.names.get(message.event or "", message.event),
@@ -87,6 +97,13 @@ def compose(
         },
         "integrations": {**message.integrations, "All": True, **dict.fromkeys(silenced, False)},
     }
+
+
+def _named(message: Message) -> tuple[str, ...]:
+    """What a platform without a mapping calls itself, which is also how Segment calls its destination."""
+    integration = message.context.get("integration")
+    name = integration.get("name") if isinstance(integration, dict) else None
+    return (name, f"{name} (Actions)") if isinstance(name, str) and name else ()
 
 
 def address(body: Mapping[str, Json], ids: Ids, *, late: bool) -> str:
@@ -141,14 +158,10 @@ def add(tx: sa.Connection, destination: str, parcels: Sequence[Parcel], now: Mil
     before = _existing(tx, destination, parcels)
     bulk.insert_rows(tx, outbox, OUTBOX_COLUMNS, rows, "on conflict (message_id, destination) do nothing")
     fresh = [one for one in parcels if one.message_id not in before]
-    held = {one.inbox_id: one.waits_for for one in fresh if one.status == HELD}
+    held = {one.inbox_id: one for one in fresh if one.status == HELD}
     ids = bulk.select_by(tx, outbox, ("id", "inbox_id"), "inbox_id", held, "status = 'held'")
-    bulk.insert_rows(
-        tx,
-        waiting,
-        ("identifier_id", "outbox_id"),
-        sorted({(one, row) for row, inbox_id in ids for one in held[inbox_id]}),
-    )
+    waits = {(one, row, held[inbox_id].ambiguous) for row, inbox_id in ids for one in held[inbox_id].waits_for}
+    bulk.insert_rows(tx, waiting, ("identifier_id", "outbox_id", "ambiguous"), sorted(waits))
     counters.add(tx, f"outbox.{destination}.held", len(held))
     counters.add(tx, f"outbox.{destination}.pending", sum(one.status == PENDING for one in fresh))
 
@@ -159,10 +172,25 @@ def _existing(tx: sa.Connection, destination: str, parcels: Sequence[Parcel]) ->
     return {message_id for message_id, known in rows if known == destination}
 
 
-def waiting_for(tx: sa.Connection, identifiers: Iterable[int]) -> list[HeldRow]:
-    """The held events that wait for one of these identifiers, in event-time order."""
-    ids = {row[0] for row in bulk.select_by(tx, waiting, ("outbox_id",), "identifier_id", identifiers)}
-    return _held(bulk.select_by(tx, outbox, ("id", "inbox_id", "at", "body"), "id", ids, "status = 'held'"))
+def waiting_for(tx: sa.Connection, changed: Iterable[int], seen: Iterable[int]) -> list[HeldRow]:
+    """The held events that may have a visitor now, in event-time order.
+
+    Args: changed are identifiers about which something new is known; of those only seen again, the events between
+    two people are tried once more, because the latest sighting decides there.
+    """
+    rows = bulk.select_by(tx, waiting, ("outbox_id",), "identifier_id", changed)
+    rows += bulk.select_by(tx, waiting, ("outbox_id",), "identifier_id", seen, "ambiguous")
+    return _held(bulk.select_by(tx, outbox, HELD_COLUMNS, "id", {row[0] for row in rows}, "status = 'held'"))
+
+
+def bodies(tx: sa.Connection, ids: Iterable[int]) -> list[tuple[int, str]]:
+    """The (outbox id, body) of these deliveries."""
+    return [(one, body) for one, body in bulk.select_by(tx, outbox, ("id", "body"), "id", ids)]
+
+
+def mark_ambiguous(tx: sa.Connection, rows: Sequence[tuple[int, bool]]) -> None:
+    """Note which of these held (outbox id, ambiguous) wait between two people."""
+    bulk.update_rows(tx, waiting, ("outbox_id",), ("ambiguous",), rows)
 
 
 def any_expiring(tx: sa.Connection, destination: str, now: Milliseconds) -> bool:
@@ -178,7 +206,7 @@ def expiring(tx: sa.Connection, destination: str, now: Milliseconds, limit: int)
 def _expiring(tx: sa.Connection, destination: str, now: Milliseconds, limit: int) -> list[bulk.Row]:
     mark = "?" if tx.dialect.name == "sqlite" else "%s"
     rows = tx.exec_driver_sql(
-        f"""select id, inbox_id, at, body from outbox where status = 'held'
+        f"""select id, inbox_id, at from outbox where status = 'held'
             and due_at <= {mark} and destination = {mark} order by due_at limit {limit:d}""",  # noqa: S608 - marks and a number
         (now, destination),
     )

@@ -185,6 +185,8 @@ def _scrub(value: Json) -> Json:
         return [_scrub(one) for one in value]
     if isinstance(value, dict):
         return {_scrub(key): _scrub(one) for key, one in value.items()}
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        value = float(value) if abs(value) < 10**308 else math.inf  # as orjson reads them
     if isinstance(value, float) and not math.isfinite(value):
         return None  # 1e999 is JSON by its grammar, and infinite by its reader
     return value

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from connector.graph import Graph
 from connector.identifiers import is_hash_shaped
 from connector.messages import Kind, Milliseconds, iso
+from connector.resolve import Node
 from connector.sightings import Seen
 
 Evidence = tuple[int, int, str]
@@ -98,7 +99,7 @@ class Draft:
 def _addressee(case: Case, graph: Graph) -> Draft:
     """(1) the owner of the recipient address at the event's time; (2) else the person of the vendor's profile id;
     (3) else of the vendor's user id."""
-    address = _address(case, graph)
+    address = address_of(case, graph)
     addressee = next((one for one in (address, case.vendor_profile, case.vendor_user) if one is not None), None)
     person = graph.owner(addressee, case.at) if addressee is not None else None
     user = graph.user(person)
@@ -116,19 +117,31 @@ def _addressee(case: Case, graph: Graph) -> Draft:
     return Draft(address, addressee, person, user_id, rival, anchors)
 
 
-def _address(case: Case, graph: Graph) -> int | None:
+def address_of(case: Case, graph: Graph) -> int | None:
     """The recipient's address; a hash stands for the email that hashes to it, once that is known."""
     if case.recipient is None or case.recipient not in graph.nodes:
         return None
-    recipient = graph.nodes[case.recipient]
-    if recipient.identifier.type == "email":
-        return recipient.id
-    if recipient.component is None:
+    return case.recipient if _is_email(case.recipient, graph) else _email_of_hash(case.recipient, graph)
+
+
+def _email_of_hash(one: int, graph: Graph) -> int | None:
+    return next((link.a for link in graph.links_of(one) if link.b == one and link.kind == Kind.IMPLIED), None)
+
+
+def joinable_user(addressee: int, at: Milliseconds, graph: Graph, *, declared: bool) -> Node | None:
+    """The userId that an addressee's opaque id may be joined to: that of the person they are, if evidence joins it
+    directly to the address they stand for.
+
+    Args: declared asks for a site's or an operator's word, where two people were named.
+    """
+    address = addressee if _is_email(addressee, graph) else _email_of_hash(addressee, graph)
+    if address is None and graph.nodes[addressee].identifier.type.endswith("_profile_id"):
+        address = _profile_address(addressee, at, graph)
+    stands_for = addressee if address is None else address
+    user = graph.user(graph.owner(stands_for, at))
+    if user is None or not graph.joined_directly(stands_for, user.id, at):
         return None
-    emails = [
-        link.a for link in graph.links[recipient.component] if link.b == recipient.id and link.kind == Kind.IMPLIED
-    ]
-    return emails[0] if emails else None
+    return user if not declared or _is_declared(stands_for, user.id, graph) else None
 
 
 def _profile_address(profile: int, at: Milliseconds, graph: Graph) -> int | None:
@@ -146,7 +159,8 @@ def _is_email(one: int, graph: Graph) -> bool:
 
 def _placement(case: Case, draft: Draft, graph: Graph) -> Placement:
     arrived = _arrived_browser(case, graph)
-    arrived_usable = arrived is not None or _arrived_user(case, graph)
+    arrived_user = _arrived_user(case, graph)
+    arrived_usable = arrived is not None or arrived_user is not None
     if draft.rival is not None and not _is_declared(draft.address, draft.user, graph):
         return Placement(
             addressee=draft.addressee,
@@ -158,6 +172,8 @@ def _placement(case: Case, draft: Draft, graph: Graph) -> Placement:
         )
     seen, shared = _browser(case, draft, graph)
     browser, user, why = (seen.b if seen else None), draft.user, _why(draft, seen, shared, graph)
+    if browser is None and user is None and arrived is None and arrived_user is not None:
+        user, why = arrived_user, "nobody is known by the address mailed to; it arrived with this userId, which is kept"
     if arrived is not None and browser != arrived:
         browser, seen, why = arrived, None, "it arrived with a visitor's anonymousId, which is kept"
         if user is not None and not graph.has_browser(user, arrived):
@@ -191,11 +207,11 @@ def _arrived_browser(case: Case, graph: Graph) -> int | None:
     return one.id
 
 
-def _arrived_user(case: Case, graph: Graph) -> bool:
-    """Did it come with a userId that a site or server call has carried too, or that the mapping vouches for?"""
+def _arrived_user(case: Case, graph: Graph) -> int | None:
+    """The userId it came with, if a site or server call has carried that too, or the mapping vouches for it."""
     if case.vendor_user is None or case.vendor_user not in graph.nodes:
-        return False
-    return any(link.kind == Kind.IMPLIED for link in graph.links_of(case.vendor_user))
+        return None
+    return next((link.a for link in graph.links_of(case.vendor_user) if link.kind == Kind.IMPLIED), None)
 
 
 def _is_declared(address: int | None, user: int | None, graph: Graph) -> bool:
@@ -255,7 +271,7 @@ def _why(draft: Draft, seen: Seen | None, shared: bool, graph: Graph) -> str:
         said = f"the address was seen with this browser at {iso(seen.at)}"
         return said + ("; browser also used by another" if shared else "")
     if seen is None:
-        return "the addressee's userId is known; no browser was seen with that userId"
+        return "the addressee's userId is known; no browser that was theirs then was seen with that userId"
     named = graph.nodes[seen.a].identifier.type
     return f"the addressee's userId is known; of their browsers this one was seen with the {named} at {iso(seen.at)}"
 

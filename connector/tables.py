@@ -183,6 +183,8 @@ waiting = sa.Table(
     metadata,
     Column("identifier_id", Number, primary_key=True, autoincrement=False),
     Column("outbox_id", Number, primary_key=True, autoincrement=False),
+    # Two people were named: mere repetition of what is known may decide between them. Else only news can release it.
+    Column("ambiguous", Boolean, nullable=False),
     Index("waiting_outbox", "outbox_id"),
     sqlite_with_rowid=False,
 )
@@ -206,6 +208,7 @@ opaque_ids = sa.Table(
     Column("anonymous_id", Text, nullable=False),
     Column("last_at", BigInteger, nullable=False),  # event time of the latest event that left under it
     Column("inbox_id", BigInteger, nullable=False),  # and its message
+    Column("ambiguous", Boolean, nullable=False),  # two people were named: only a declared link joins it
     Column("joined_user_id", Text),
 )
 

@@ -22,6 +22,8 @@ from connector.messages import YEAR_2000, Email, Identifier, Json, Kind, Message
 SEGMENT_SHAPED = ("segment", "tracking_api", "import")
 """Sources whose elements are Segment calls already."""
 
+UNLISTED = "not an email event that the mapping lists: read as evidence, not sent on"
+
 Links = tuple[tuple[Identifier, Identifier, str], ...]
 
 
@@ -77,13 +79,14 @@ def is_echo(message: Message, reader: Reader) -> bool:
 def _segment_message(stored: Stored, call: Mapping[str, Json], reader: Reader) -> Message:
     source = reader.mappings.sources["segment"]
     event = call.get("event")
-    if call["type"] == "track" and event in source.names:
+    platform = _platform(call, source, reader)
+    if call["type"] == "track" and (event in source.names or platform):
         return _segment_email(stored, call, source, reader)
     rules = reader.mappings.rules
     notes: list[str] = []
     at = _event_time(call, stored.received_at, notes)
-    identifiers = _site_identifiers(call, rules, notes)
-    links = _star(identifiers, Kind.DECLARED, rules)
+    identifiers = _site_identifiers(call, rules, notes, platform)
+    links = _star(identifiers, Kind.VENDOR if platform else Kind.DECLARED, rules)
     if call["type"] == "alias":
         identifiers, links = _alias(call, rules)
     return _message(
@@ -93,7 +96,7 @@ def _segment_message(stored: Stored, call: Mapping[str, Json], reader: Reader) -
         notes,
         identifiers=identifiers,
         links=links,
-        carried=identifiers,
+        carried=() if platform else identifiers,
         event=event or call.get("name"),
     )
 
@@ -112,11 +115,12 @@ def _segment_email(stored: Stored, call: Mapping[str, Json], source: Source, rea
     if recipient is None and anonymous and is_hash_shaped(anonymous.value):
         recipient = anonymous
     known = reader.mappings.sources.get(vendor)
+    name = source.names.get(call["event"])
     email = Email(
         vendor=vendor,
         recipient=recipient,
         vendor_user=vendor_user,
-        ignored=_not_counted(stored, vendor, blocked, reader),
+        ignored=_not_counted(stored, vendor, blocked, reader) if name else UNLISTED,
         forward=known.forward if known else "all",
     )
     properties = dict(call.get("properties") or {})
@@ -125,11 +129,11 @@ def _segment_email(stored: Stored, call: Mapping[str, Json], source: Source, rea
     vouched = known is not None and known.user_id == "segment" and vendor_user is not None
     carried = (Identifier("user_id", vendor_user.value),) if vouched and vendor_user else ()
     identifiers = _distinct(recipient, vendor_user, anonymous)
-    if not identifiers and not blocked:
+    if name and not identifiers and not blocked:
         raise InvalidMessage(["the event names nobody: it carries no address, and its ids are values that many share"])
     return _message(
         stored,
-        {**call, "event": source.names[call["event"]], "properties": properties},
+        {**call, "event": name or call["event"], "properties": properties},
         _event_time(call, stored.received_at, notes),
         notes,
         identifiers=identifiers,
@@ -162,7 +166,7 @@ def _vendor_message(stored: Stored, payload: Mapping[str, Json], source: Source,
         raise InvalidMessage(
             [f"the event names no recipient; look at [identifiers] in mappings/sources/{source.provider}.toml"]
         )
-    ignored = None if name else "the mapping does not list this event word"
+    ignored = None if name else UNLISTED
     email = Email(
         vendor=source.provider,
         recipient=recipient,
@@ -244,8 +248,13 @@ def _event_time(call: Mapping[str, Json], received_at: Milliseconds, notes: list
     return at
 
 
-def _site_identifiers(call: Mapping[str, Json], rules: Rules, notes: list[str]) -> tuple[Identifier, ...]:
-    """The identifiers of a site or server call. An email in anonymousId is an email; in userId it is both."""
+def _site_identifiers(
+    call: Mapping[str, Json], rules: Rules, notes: list[str], platform: str | None
+) -> tuple[Identifier, ...]:
+    """The identifiers of a site or server call. An email in anonymousId is an email; in userId it is both.
+
+    Of an email platform's call a userId is the platform's own, and an email in its place just the email.
+    """
     found: list[Identifier | None] = []
     for kind in rules.types.values():
         for path in kind.paths:
@@ -254,12 +263,12 @@ def _site_identifiers(call: Mapping[str, Json], rules: Rules, notes: list[str]) 
             raw = _at(call, path)
             if raw in (None, ""):
                 continue
-            looks_email = kind.name in ("user_id", "anonymous_id") and is_email(raw)
-            if looks_email:
+            name = f"{platform}_user_id" if platform and kind.name == "user_id" else kind.name
+            if kind.name in ("user_id", "anonymous_id") and is_email(raw):
                 found.append(rules.identify("email", raw))
-            if kind.name == "anonymous_id" and looks_email:
-                continue
-            identifier = rules.identify(kind.name, raw)
+                if kind.name == "anonymous_id" or platform:
+                    continue
+            identifier = rules.identify(name, raw)
             if identifier is None:
                 notes.append(f"{path} names nobody (blocked or malformed value) and was not used")
             found.append(identifier)
@@ -287,11 +296,22 @@ def _star(identifiers: tuple[Identifier, ...], kind: str, rules: Rules) -> Links
 
 def _vendor(call: Mapping[str, Json], source: Source, reader: Reader) -> str:
     """Which email platform an event in Segment's form is from: its integration's name, else its Segment source."""
+    name = _integration(call)
+    return reader.mappings.vendor_of(name) if name else source.projects.get(str(call.get("projectId")), "email")
+
+
+def _platform(call: Mapping[str, Json], source: Source, reader: Reader) -> str | None:
+    """The email platform whose Segment source made this call, None for the site's and server's own calls."""
+    name = _integration(call)
+    if name and (name.lower() in reader.mappings.vendors or name.lower() in source.platforms):
+        return reader.mappings.vendor_of(name)
+    return source.projects.get(str(call.get("projectId")))
+
+
+def _integration(call: Mapping[str, Json]) -> str | None:
     integration = (call.get("context") or {}).get("integration")
     name = integration.get("name") if isinstance(integration, dict) else None
-    if isinstance(name, str) and name.strip():
-        return reader.mappings.vendor_of(name)
-    return source.projects.get(str(call.get("projectId")), "email")
+    return name.strip() if isinstance(name, str) and name.strip() else None
 
 
 def _not_counted(stored: Stored, vendor: str, blocked: bool, reader: Reader) -> str | None:

@@ -15,7 +15,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from connector import bulk, house, inbox, pipeline, queue
+from connector import bulk, held, house, inbox, pipeline, queue
 from connector.config import Config
 from connector.deliver import Deliverer
 from connector.destinations import segment
@@ -132,7 +132,7 @@ def stitch_once(store: Store, house: House, now: Milliseconds, limit: int = BATC
     batch: list[Stored] = []
     try:
         with store.writing() as tx:
-            batch = inbox.take(tx, limit)
+            batch = pipeline.take(tx, limit)
             pipeline.process(tx, batch, house, now)
     except StoreUnavailable:
         raise
@@ -140,23 +140,16 @@ def stitch_once(store: Store, house: House, now: Milliseconds, limit: int = BATC
         if len(batch) > 1:
             return stitch_once(store, house, now, len(batch) // 2)
         log_failure("stitch", error)
-        return _set_aside(store, error)
+        with store.writing() as tx:
+            pipeline.set_aside(tx, batch, error)
+        return 1
     return len(batch)
 
 
 def expire_once(store: Store, house: House, now: Milliseconds, limit: int = 500) -> int:
     """End the waiting of held events whose time is up, and return how many there were."""
     with store.reading() as tx:
-        if not pipeline.anything_expires(tx, house, now):
+        if not held.anything_expires(tx, house, now):
             return 0
     with store.writing() as tx:
-        return pipeline.expire(tx, house, now, limit)
-
-
-def _set_aside(store: Store, error: Exception) -> int:
-    with store.writing() as tx:
-        for stored in inbox.take(tx, 1):
-            pipeline.quarantine(
-                tx, stored, f"a defect of the connector ({type(error).__name__}); please report it, then retry"
-            )
-    return 1
+        return held.expire(tx, house, now, limit)

@@ -279,6 +279,10 @@ class Oracle:
             browser: Identifier | None = arrived
         else:
             browser = self._browser(address, email.vendor_profile, user, addressee, t)
+        if user is None and browser is None and email.vendor_user is not None:
+            # Nobody is known by the address; the userId it arrived with is kept if it may be emitted.
+            told = Identifier("user_id", email.vendor_user.value)
+            user = told if told in self.carried else None
         may_leave = address is not None and self._may_leave(address, user, None if arrived else browser, t)
         return Visitor(
             user_id=user.value if user else None,

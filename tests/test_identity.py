@@ -286,7 +286,7 @@ def test_an_address_mailed_for_somebody_else_is_not_linked_to_the_profile(store:
     event = customerio(5, "friend@x.test", "jane@x.test", "cio1", "u1")
     people = who(store, identify(0, "B1", "u1", "jane@x.test"), event)
     assert people == {frozenset({"u1", "jane@x.test", "cio1"}), frozenset({"friend@x.test"})}
-    assert visitor(store, event) == (None, None, None, False)
+    assert visitor(store, event) == ("u1", None, None, False), "the userId it came with, without the address"
 
 
 # -- time, names, and what is kept ------------------------------------------------------------------------------------

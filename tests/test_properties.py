@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from connector import answers, migrate, pipeline, schema
+from connector import answers, held, migrate, schema
 from connector.house import House
 from connector.messages import HOUR, Identifier, Json, Kind, Outcome, Received
 from connector.store import Store, open_store
@@ -257,7 +257,7 @@ def play(tx: sa.Connection, world: World) -> Oracle:
     for batch, expires in zip(world.batches, world.expiries, strict=True):
         streams.take_in(tx, batch, world.house)
         if expires:
-            pipeline.expire(tx, world.house, streams.NOW + 80 * HOUR)
+            held.expire(tx, world.house, streams.NOW + 80 * HOUR)
     return streams.oracle(world.everything, world.house)
 
 

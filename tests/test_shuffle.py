@@ -11,7 +11,7 @@ import orjson
 import pytest
 import sqlalchemy as sa
 
-from connector import answers, inbox, pipeline
+from connector import answers, held, inbox, pipeline
 from connector.house import House
 from connector.messages import HOUR, Received
 from connector.store import Store
@@ -116,7 +116,7 @@ def end_of(store: Store, rng: random.Random | None) -> Ended:
         with store.writing() as tx:
             pipeline.process(tx, inbox.take(tx, limit), HOUSE, streams.NOW)
             if expires:
-                pipeline.expire(tx, HOUSE, streams.NOW + 80 * HOUR)
+                held.expire(tx, HOUSE, streams.NOW + 80 * HOUR)
     with store.writing() as tx:
         pipeline.process(tx, inbox.take(tx, 10_000), HOUSE, streams.NOW)
     with store.reading() as tx:

@@ -9,7 +9,7 @@ import orjson
 import pytest
 import sqlalchemy as sa
 
-from connector import operate, pipeline
+from connector import held, operate
 from connector.house import House
 from connector.messages import HOUR, Identifier, Outcome, Received
 from connector.store import Store
@@ -45,7 +45,7 @@ def visitor(store: Store, one: Received, under: House | None = None) -> Visitor:
 
 def expire(store: Store, hours: float, under: House | None = None) -> int:
     with store.writing() as tx:
-        return pipeline.expire(tx, under or house(), NOW + round(hours * HOUR))
+        return held.expire(tx, under or house(), NOW + round(hours * HOUR))
 
 
 def ids(store: Store) -> dict[str, tuple[str | None, str | None, str | None]]:
@@ -365,6 +365,81 @@ def test_a_hash_that_expired_is_joined_when_its_email_turns_out_to_have_a_user_i
     expire(store, 72)
     opaque = house().keys.opaque_id(Identifier("anonymous_id", md5(JANE)))
     assert ids(store) == {"e1": (None, opaque, None)}
+    feed(store, identify(100, "B1", "u1", JANE))
+    assert joins(store) == [("u1", opaque)]
+
+
+def test_a_profile_that_expired_is_joined_through_the_address_it_had_then(store: Store) -> None:
+    feed(store, klaviyo(60, None, "P", message_id="e1"))
+    expire(store, 72)
+    opaque = house().keys.opaque_id(Identifier("klaviyo_profile_id", "P"))
+    feed(store, klaviyo(70, JANE, "P"))
+    feed(store, identify(100, "B1", "u1", JANE))
+    assert joins(store) == [("u1", opaque)]
+
+
+def test_a_known_hash_expires_under_the_opaque_id_of_its_address(store: Store) -> None:
+    feed(store, sourced(60, JANE, messageId="e1"), sourced(61, md5(JANE), messageId="e2"))
+    expire(store, 72)
+    opaque = house().keys.opaque_id(Identifier("email", JANE))
+    assert ids(store) == {"e1": (None, opaque, JANE), "e2": (None, opaque, JANE)}
+
+
+def test_an_event_between_two_users_is_joined_by_a_declared_link_only(store: Store) -> None:
+    feed(store, page(0, "B1", "u1"), page(0, "B2", "u2"))
+    feed(store, customerio(10, JANE, JANE, "cio1", "u1"), sourced(60, None, "u2", JANE))
+    expire(store, 72)
+    feed(store, customerio(80, JANE, JANE, "cio1", "u1"))
+    assert joins(store) == []
+    feed(store, identify(90, "B1", "u1", JANE))
+    assert joins(store) == [("u1", house().keys.opaque_id(Identifier("email", JANE)))]
+
+
+def joins(store: Store) -> list[tuple[str, str]]:
+    """The identifies that join an opaque id to a userId."""
+    with store.reading() as tx:
+        bodies = [orjson.loads(body) for body in tx.scalars(sa.select(outbox.c.body).order_by(outbox.c.id))]
+    return [(body["userId"], body["anonymousId"]) for body in bodies if body["type"] == "identify"]
+
+
+@pytest.mark.parametrize("kind", ["Email Sent", "Clicked SMS", None])
+def test_what_an_email_platforms_source_calls_a_user_id_is_the_platforms(store: Store, kind: str | None) -> None:
+    context = {"integration": {"name": "Iterable"}, "traits": {"email": JANE}}
+    told = call(0, type="track" if kind else "identify", event=kind, userId="vend-7", anonymousId=JANE, context=context)
+    event = sourced(60, JANE, integration="Iterable")
+    feed(store, told, event)
+    assert visitor(store, event) == (None, None, None, False), "no call of the site has carried vend-7"
+    feed(store, page(70, "B1", "vend-7"))
+    assert visitor(store, event) == ("vend-7", "B1", JANE, False)
+
+
+def test_the_user_id_an_event_arrived_with_is_kept_where_its_address_names_nobody(store: Store) -> None:
+    event = customerio(60, "boss@x.test", JANE, "cio1", "u1")
+    feed(store, page(0, "B1", "u1"), event)
+    assert visitor(store, event) == ("u1", None, None, False)
+    assert outcomes(store)[event.message_id] == Outcome.PASSED
+    assert ids(store) == {event.message_id: ("u1", None, None)}
+
+
+def test_further_ids_in_the_context_do_not_leave_beside_ours(store: Store) -> None:
+    external = [{"id": "other", "type": "user_id", "collection": "users", "encoding": "none"}]
+    context = {"externalIds": external, "device": {"advertisingId": "A"}, "locale": "en"}
+    feed(store, identify(0, "B1", email=JANE), sourced(60, JANE, context=context, messageId="e1"))
+    assert set(left(store)["e1"]["context"]) == {"locale", "integration", "connector", "traits"}
+
+
+def test_half_a_character_beside_a_huge_number_is_no_defect(store: Store) -> None:
+    body = '{"type":"track","event":"Email Opened","anonymousId":"jane@x.test","messageId":"e1",'
+    body += '"properties":{"cut":"\\ud83d","big":123456789012345678901234567890}}'
+    feed(store, identify(0, "B1", email=JANE), Received("segment", "e1", body, NOW))
+    assert ids(store) == {"e1": (None, "B1", JANE)}
+
+
+def test_an_address_whose_digest_has_decimal_digits_only_is_learned(store: Store) -> None:
+    email = "user205797@example.com"
+    assert md5(email).isdecimal()
+    feed(store, identify(0, "B1", email=email), sourced(60, email, messageId="e1"))
+    assert ids(store) == {"e1": (None, "B1", email)}
 
 
 BREVO = """

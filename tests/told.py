@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from connector import bootstrap, config, inbox, pipeline
+from connector import bootstrap, config, held, inbox, pipeline
 from connector.house import House
 from connector.messages import Milliseconds, Received, parse_time
 from connector.store import Store
@@ -73,4 +73,4 @@ def stitch(store: Store, house: House, now: Milliseconds = NOW) -> None:
 
 def expire(store: Store, house: House, now: Milliseconds) -> None:
     with store.writing() as tx:
-        pipeline.expire(tx, house, now)
+        held.expire(tx, house, now)

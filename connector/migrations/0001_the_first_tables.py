@@ -165,6 +165,7 @@ def _deliveries() -> None:
         "waiting",
         sa.Column("identifier_id", Number, primary_key=True, autoincrement=False),
         sa.Column("outbox_id", Number, primary_key=True, autoincrement=False),
+        sa.Column("ambiguous", sa.Boolean, nullable=False),
         sqlite_with_rowid=False,
     )
     op.create_index("waiting_outbox", "waiting", ["outbox_id"])
@@ -183,6 +184,7 @@ def _deliveries() -> None:
         sa.Column("anonymous_id", sa.Text, nullable=False),
         sa.Column("last_at", sa.BigInteger, nullable=False),
         sa.Column("inbox_id", sa.BigInteger, nullable=False),
+        sa.Column("ambiguous", sa.Boolean, nullable=False),
         sa.Column("joined_user_id", sa.Text),
     )
 

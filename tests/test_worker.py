@@ -1,0 +1,105 @@
+"""The loop around the stages: what it does with a message they cannot stand, and that its numbers stay exact."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+
+from connector import counters, identity, inbox, lessons, operate, pipeline, worker
+from connector.errors import StoreUnavailable
+from connector.house import House
+from connector.messages import Message, Received
+from connector.store import Store
+from connector.tables import messages
+from tests.streams import NOW, call, page
+
+POISON = "poison"
+
+
+@pytest.fixture
+def defect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A defect in a stage that one message brings out."""
+    fold = lessons.fold
+
+    def broken(batch: list[Message]) -> object:
+        if any(message.message_id == POISON for message in batch):
+            raise ZeroDivisionError("jane@x.test")
+        return fold(batch)
+
+    monkeypatch.setattr(identity, "fold", broken)
+
+
+def stored(store: Store, *received: Received) -> None:
+    with store.writing() as tx:
+        inbox.store(tx, received)
+
+
+def stitch_all(store: Store, house: House) -> None:
+    while worker.stitch_once(store, house, NOW):
+        pass
+
+
+def outcomes(store: Store) -> dict[str, str]:
+    with store.reading() as tx:
+        return {row.message_id: row.outcome for row in tx.execute(sa.select(messages)) if row.source != "operator"}
+
+
+@pytest.mark.usefixtures("defect")
+def test_a_message_the_stages_cannot_stand_is_set_aside_and_no_other(store: Store, house: House) -> None:
+    stored(store, *(page(n, f"B{n}", messageId=f"m{n}") for n in range(7)), page(8, "B8", messageId=POISON))
+    stored(store, page(9, "B9", messageId="last"))
+    stitch_all(store, house)
+    found = outcomes(store)
+    assert {name for name, outcome in found.items() if outcome == "quarantined"} == {POISON}
+    assert len(found) == 9
+    with store.reading() as tx:
+        (reason,) = tx.scalars(sa.select(messages.c.reason).where(messages.c.message_id == POISON))
+    assert reason == "a defect of the connector (ZeroDivisionError); please report it, then retry"
+
+
+@pytest.mark.usefixtures("defect")
+def test_the_numbers_stay_exact_through_retries_that_fail_again(store: Store, house: House) -> None:
+    stored(store, page(0, "B", messageId=POISON))
+    stitch_all(store, house)
+    for _ in range(2):
+        stored(store, operate.retry_quarantined(NOW))
+        stitch_all(store, house)
+    with store.reading() as tx:
+        told = counters.read(tx)
+    assert (told["processed"], told["quarantined"]) == (1, 1)
+
+
+def test_a_message_that_another_worker_has_is_not_set_aside(postgres_store: Store, house: House) -> None:
+    stored(postgres_store, page(0, "B", messageId="m1"), page(1, "B", messageId="m2"))
+    with postgres_store.engine.begin() as mine:
+        batch = inbox.take(mine, 1)
+    with postgres_store.writing() as tx:
+        pipeline.set_aside(tx, batch, ZeroDivisionError())
+    assert outcomes(postgres_store) == {}
+    assert worker.stitch_once(postgres_store, house, NOW) == 1
+
+
+def test_a_stalled_worker_does_not_stop_the_others_for_ever(postgres_store: Store) -> None:
+    with postgres_store.reading() as tx:
+        settings = {name: tx.exec_driver_sql(f"show {name}").scalar() for name in ("lock_timeout", "jit")}
+        idle = tx.exec_driver_sql("show idle_in_transaction_session_timeout").scalar()
+    assert (settings, idle) == ({"lock_timeout": "30s", "jit": "off"}, "1min")
+    with postgres_store.writing() as stalled:
+        identity.take_lease(stalled)
+        with pytest.raises(StoreUnavailable), postgres_store.writing() as waiting:
+            waiting.exec_driver_sql("set local lock_timeout = '50ms'")
+            identity.take_lease(waiting)
+
+
+def test_mere_repetition_does_not_read_what_waits_for_news(store: Store, house: House) -> None:
+    def event(message_id: str) -> Received:
+        return call(0, type="track", event="Email Opened", anonymousId="jane@x.test", messageId=message_id)
+
+    stored(store, *(event(f"e{n}") for n in range(5)))
+    stitch_all(store, house)
+    seen: list[str] = []
+    sa.event.listen(store.engine, "before_cursor_execute", lambda *args: seen.append(args[2]))
+    stored(store, event("again"))
+    stitch_all(store, house)
+    assert [statement for statement in seen if "from outbox where id" in statement and "body" in statement] == []
+    assert outcomes(store)["again"] == "held"
