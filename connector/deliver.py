@@ -204,7 +204,7 @@ class Deliverer:
             retries = max(one.attempts for one in batch) + len(verdicts)
             request = self.destination.build_request(batch, self.config, clock.now(), retries)
             verdicts.append(self._exchange.post(self.destination, request))
-            self._tell_gate(verdicts[-1])
+            self._tell_gate(verdicts[-1], len(batch))
             asked = verdicts[-1].retry_after_seconds or 0.0
             return verdicts[-1].retryable and asked <= self.limits.longest_wait_seconds
 
@@ -225,11 +225,13 @@ class Deliverer:
         doubled = self.limits.first_wait_seconds * (1 << (tries - 1))
         return min(self.limits.longest_wait_seconds, doubled * (0.5 + self._rng.random()))
 
-    def _tell_gate(self, verdict: Verdict) -> None:
+    def _tell_gate(self, verdict: Verdict, events: int) -> None:
         if verdict.status == "delivered":
             self.gate.succeeded()
+        elif verdict.status == "split" and events > 1:
+            self.gate.undecided()  # something of ours is bad, and the halves will tell what
         elif verdict.status == "split":
-            self.gate.undecided()  # something of ours is bad; the destination answered, and is well
+            self.gate.refused_one()
         else:
             self.gate.failed(at_once=verdict.at_once, pause_seconds=verdict.retry_after_seconds or 0.0)
 

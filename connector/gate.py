@@ -18,6 +18,9 @@ PER_SECOND: Final = 50.0
 FAILURES: Final = 5
 FIRST_PAUSE_SECONDS: Final = 1.0
 LONGEST_PAUSE_SECONDS: Final = 60.0
+REFUSED_ONES: Final = 25
+"""Single events refused in a row, with none taken, after which it is not the events: the backlog is spared."""
+
 PROBE: Final = 1
 """How many deliveries a probe risks."""
 
@@ -36,6 +39,7 @@ class Gate:
         self._next_slot = 0.0
         self._closed_until = 0.0
         self._failures = 0  # in a row
+        self._refused_ones = 0  # in a row
         self._pauses = 0  # in a row, without a success between them
         self._probing = False
 
@@ -64,13 +68,22 @@ class Gate:
     def succeeded(self) -> None:
         """The destination answered as it should: whatever failed before is forgotten."""
         with self._lock:
-            self._failures = self._pauses = 0
+            self._failures = self._pauses = self._refused_ones = 0
             self._probing = False
 
     def undecided(self) -> None:
         """The destination works, but has taken nothing: no news, neither good nor bad."""
         with self._lock:
             self._probing = False
+
+    def refused_one(self) -> None:
+        """The destination works, and will not have one certain event: our event's fault, unless all have it."""
+        with self._lock:
+            self._refused_ones += 1
+            self._probing = False
+            everything = self._refused_ones >= REFUSED_ONES
+        if everything:
+            self.failed(at_once=True)
 
     def failed(self, *, at_once: bool = False, pause_seconds: float = 0.0) -> None:
         """The destination did not take a request.

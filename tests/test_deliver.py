@@ -23,7 +23,7 @@ from connector.demo import segment as standin
 from connector.demo.segment import Fault, SegmentStandIn
 from connector.destinations import segment
 from connector.exchange import Timeouts
-from connector.gate import FAILURES, Gate
+from connector.gate import FAILURES, REFUSED_ONES, Gate
 from connector.messages import DAY, HOUR, MINUTE, SECOND, parse_time
 from connector.queue import Delivery
 from connector.store import Store, open_store
@@ -422,9 +422,19 @@ def test_when_every_event_is_refused_the_backlog_is_not_burned(store: Store, api
     for name in names:
         put(store, name)
     api.refused |= set(names)
-    assert make().deliver_once(NOW) == FAILURES
-    assert [state for (state,) in rows(store, "status")].count("dead") == FAILURES
+    assert make().deliver_once(NOW) == REFUSED_ONES
+    assert [state for (state,) in rows(store, "status")].count("dead") == REFUSED_ONES
     assert rows(store, "attempts", "claimed_by", "maybe_sent_at")[-1] == (0, None, None), "the rest is as it was"
+
+
+def test_a_dozen_refused_events_do_not_hold_up_the_good_ones(store: Store, api: SegmentStandIn, make: Make) -> None:
+    bad, good = [f"b{number}" for number in range(12)], [f"g{number}" for number in range(30)]
+    for name in bad + good:
+        put(store, name)
+    api.refused |= set(bad)
+    assert make().deliver_once(NOW) == 42
+    states = [state for (state,) in rows(store, "status")]
+    assert (states.count("dead"), states.count("delivered")) == (12, 30)
 
 
 # Patience within an attempt
