@@ -20,6 +20,7 @@ from typing import IO, Final
 from connector import schema
 from connector.elements import Element, dumps, split, storable
 from connector.errors import ConnectorError, InvalidMessage, PayloadError
+from connector.identifiers import NORMALISERS
 from connector.messages import Json, Milliseconds, Received, iso, parse_time
 from connector.sources import received
 
@@ -41,13 +42,21 @@ NO_DELETE: Final = "delete is not imported: only the signed Segment webhook and 
 class Entry:
     """What one record of a file is. line is where it ends, which is where an interrupted import goes on.
 
-    received is None if there is nothing to learn from it; reasons say what is wrong with it, if anything is.
+    received is None if there is nothing to learn from it; reasons say what is wrong with it, if anything is. began is
+    where it begins if that is another line. no_address: it has an email that is none, and is of use without.
     """
 
     line: int
     received: Received | None
     reasons: tuple[str, ...] = ()
     timed: bool = True
+    began: int | None = None
+    no_address: bool = False
+
+    @property
+    def where(self) -> str:
+        """``line 4``, or ``lines 2 to 4``."""
+        return f"line {self.line}" if self.began in (None, self.line) else f"lines {self.began} to {self.line}"
 
 
 @dataclass(slots=True)
@@ -58,6 +67,7 @@ class File:
     stream: IO[bytes]
     raw: IO[bytes]
     line: int = 0
+    empty: int = 0
     too_long: bool = False
     ignored_columns: tuple[str, ...] = field(default=())
 
@@ -123,7 +133,11 @@ def _chain(file: File, first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
 
 def _calls(file: File, lines: Iterable[bytes], done: int, now: Callable[[], Milliseconds]) -> Iterator[Entry]:
     for line in lines:
-        if file.line > done and line.strip():
+        if file.line <= done:
+            continue
+        if not line.strip():
+            file.empty += 1
+        else:
             yield _too_long(file, line, now()) if file.too_long else _call(file.line, line, now())
 
 
@@ -140,7 +154,10 @@ def _call(number: int, line: bytes, now: Milliseconds) -> Entry:
     if call.get("type") == "delete":
         element = replace(element, rotten=NO_DELETE)
     timed = parse_time(call.get("timestamp")) is not None
-    return Entry(number, received(SOURCE, element, call.get("messageId"), now), _reasons(element), timed)
+    traits = call.get("traits")
+    address = traits.get("email") if isinstance(traits, dict) else None
+    kept = received(SOURCE, element, call.get("messageId"), now)
+    return Entry(number, kept, _reasons(element), timed, no_address=_is_no_address(address))
 
 
 def _reasons(element: Element) -> tuple[str, ...]:
@@ -170,14 +187,17 @@ def _rows(
             cells = next(reader, None)
         except csv.Error as error:
             where = f"{file.path} lines {began} to {file.line}"
-            yield _rotten(file.line, where.encode("utf-8", "surrogateescape"), f"the row is not CSV: {error}", now())
+            row = where.encode("utf-8", "surrogateescape")
+            yield replace(_rotten(file.line, row, f"the row is not CSV: {error}", now()), began=began)
             continue
         if cells is None:
             return
         if file.too_long:
             yield _too_long(file, ",".join(cells).encode("utf-8", "surrogateescape"), now())
         elif any(cell.strip() for cell in cells):
-            yield _row(file.line, names, cells, now())
+            yield replace(_row(file.line, names, cells, now(), lines=file.line - began + 1), began=began)
+        else:
+            file.empty += 1
 
 
 def _header(file: File, header: bytes) -> list[str]:
@@ -199,10 +219,12 @@ def _header(file: File, header: bytes) -> list[str]:
     return names
 
 
-def _row(number: int, names: list[str], cells: list[str], now: Milliseconds) -> Entry:
+def _row(number: int, names: list[str], cells: list[str], now: Milliseconds, lines: int = 1) -> Entry:
     line = ",".join(cells).encode("utf-8", "surrogateescape")
     if len(cells) != len(names):
-        return _rotten(number, line, f"the row has {len(cells)} cells, the header has {len(names)}", now)
+        reason = f"the row has {_cells(len(cells))}, the header has {len(names)}"
+        reason += "; is a quotation mark never closed?" if lines > 1 else ""
+        return _rotten(number, line, reason, now)
     try:
         line.decode()
     except UnicodeDecodeError:
@@ -217,7 +239,13 @@ def _row(number: int, names: list[str], cells: list[str], now: Milliseconds) -> 
     call = _identify(given, at)
     text = dumps(call)
     digest = hashlib.sha256(text.encode()).hexdigest()
-    return Entry(number, Received(SOURCE, digest, text, now), _reasons(Element(text, call)), at is not None)
+    kept = Received(SOURCE, digest, text, now)
+    no_address = _is_no_address(given.get("email"))
+    return Entry(number, kept, _reasons(Element(text, call)), at is not None, no_address=no_address)
+
+
+def _cells(n: int) -> str:
+    return "1 cell" if n == 1 else f"{n} cells"
 
 
 def _identify(given: Mapping[str, str], at: Milliseconds | None) -> dict[str, Json]:
@@ -238,10 +266,25 @@ def _time(text: str | None) -> Milliseconds | str | None:
         return int(text) * (1000 if len(text) == 10 else 1)
     at = parse_time(text.removesuffix(" UTC"))
     # Its own time of receipt would make an old row the newest of all, and its person the browser's owner.
-    return "the timestamp is unreadable: expected ISO 8601" if at is None else at
+    return (
+        "the timestamp is unreadable: expected ISO 8601, as 2026-01-31T10:00:00Z, or seconds since 1970"
+        if at is None
+        else at
+    )
+
+
+def require(path: str) -> None:
+    """Raises: ConnectorError if the file cannot be read, or is neither JSON Lines nor CSV with our columns."""
+    with opened(path) as file:
+        next(entries(file, 0, lambda: 0), None)
 
 
 # -- both ---------------------------------------------------------------------------------------------------------
+
+
+def _is_no_address(email: Json) -> bool:
+    """Is there something where an email should be that is none?"""
+    return isinstance(email, str) and bool(email.strip()) and not NORMALISERS["email"](email)
 
 
 def _too_long(file: File, line: bytes, now: Milliseconds) -> Entry:

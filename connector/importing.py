@@ -26,13 +26,19 @@ from connector.tables import facts
 
 BATCH: Final = 1_000
 
+LINES: Final = 10
+"""How many lines are named of what is otherwise only counted."""
+
 PATIENCE: Final = 10
 """How often a batch is tried while the store is busy, a second apart."""
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What became of a file's records. first_line is greater than 1 if an earlier import was continued."""
+    """What became of a file's records. first_line is greater than 1 if an earlier import was continued.
+
+    without_address counts records whose email is none; address_lines are where the first of them are.
+    """
 
     file: str
     first_line: int = 1
@@ -42,11 +48,14 @@ class Imported:
     unusable: int = 0
     nothing_to_learn: int = 0
     without_time: int = 0
+    without_address: int = 0
+    address_lines: tuple[int, ...] = ()
+    empty_lines: int = 0
     ignored_columns: tuple[str, ...] = ()
 
 
-Report = Callable[[int, str], None]
-"""Told the line and what is wrong with it."""
+Report = Callable[[str, str], None]
+"""Told the line or lines and what is wrong there."""
 
 Progress = Callable[[int], None]
 """Told how many bytes of the file were read since the last time."""
@@ -76,13 +85,13 @@ def import_file(
         for batch in _batches(entries(file, done, now)):
             for entry in batch:
                 for reason in entry.reasons:
-                    report(entry.line, reason)
+                    report(entry.where, reason)
             kept = _store(store, batch, fact)
             told = _added(told, batch, kept)
             learn()
             position, before = file.raw.tell() if path != STDIN else 0, position
             progress(position - before)
-        return replace(told, ignored_columns=file.ignored_columns)
+        return replace(told, ignored_columns=file.ignored_columns, empty_lines=file.empty)
 
 
 def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
@@ -114,6 +123,7 @@ def _store(store: Store, batch: list[Entry], fact: str | None) -> inbox.Kept:
 
 
 def _added(told: Imported, batch: list[Entry], kept: inbox.Kept) -> Imported:
+    no_address = [entry.line for entry in batch if entry.no_address]
     return replace(
         told,
         lines=told.lines + len(batch),
@@ -121,7 +131,9 @@ def _added(told: Imported, batch: list[Entry], kept: inbox.Kept) -> Imported:
         duplicates=told.duplicates + kept.duplicates,
         unusable=told.unusable + sum(bool(entry.reasons) for entry in batch),
         nothing_to_learn=told.nothing_to_learn + sum(entry.received is None for entry in batch),
-        without_time=told.without_time + sum(not entry.timed for entry in batch),
+        without_time=told.without_time + sum(not entry.timed and not entry.reasons for entry in batch),
+        without_address=told.without_address + len(no_address),
+        address_lines=(*told.address_lines, *no_address)[:LINES],
     )
 
 

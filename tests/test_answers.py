@@ -623,6 +623,49 @@ def test_an_address_a_browser_and_a_profile_id_are_explained_as_the_person(store
     assert explain(store, "A1") == explain(store, "U1") == explain(store, found["profile_id"]) == found
 
 
+def test_a_browser_is_explained_with_those_it_belonged_to_before(store: Store) -> None:
+    feed(
+        store,
+        HOUSE,
+        [
+            identify("i1", "10:00:00", "A1", user_id="U1", email="jane@x.test"),
+            identify("i2", "11:00:00", "A1", user_id="U2"),
+            identify("i3", "12:00:00", "A1", user_id="U1"),
+            identify("i4", "13:00:00", "A1", email="kim@x.test"),
+        ],
+    )
+    jane, tom = (profile(store, "user_id", one)["profile_id"] for one in ("U1", "U2"))
+    found = explain(store, "A1")
+    assert found["earlier_owners"] == [
+        {"profile_id": jane, "known_as": {"type": "user_id", "value": "U1"}, "until": f"{DAY_ONE}13:00:00.000Z"},
+        {"profile_id": tom, "known_as": {"type": "user_id", "value": "U2"}, "until": f"{DAY_ONE}12:00:00.000Z"},
+        {"profile_id": jane, "known_as": {"type": "user_id", "value": "U1"}, "until": f"{DAY_ONE}11:00:00.000Z"},
+    ]
+    assert found["in_words"][:4] == [
+        f"A person, profile {found['profile_id']}: email kim@x.test.",
+        f"Theirs from {DAY_ONE}13:00:00.000Z until now: browser A1.",
+        f"Before that: profile {jane} (user_id U1), until {DAY_ONE}13:00:00.000Z.",
+        f"Before that: profile {tom} (user_id U2), until {DAY_ONE}12:00:00.000Z.",
+    ]
+    assert "earlier_owners" not in explain(store, "kim@x.test")
+
+
+def test_what_is_known_since_is_told_of_what_left_only_once_it_did(store: Store) -> None:
+    feed(store, HOUSE, [identify("i1", "10:00:00", "A1", email="jane@x.test"), opened("o1", "11:00:00", "jane@x.test")])
+    feed(store, HOUSE, [identify("i2", "12:00:00", "A1", user_id="U1", email="jane@x.test")])
+    (told,) = [words for words in explain(store, "o1")["in_words"] if "More is known" in words]
+    assert told.startswith("More is known now than when it was decided: user_id U1 with anonymous_id A1 (")
+    assert told.endswith("It leaves as decided.")
+    with store.writing() as tx:
+        batch = queue.claim(tx, "segment", claimer="w", now=NOW, limit=10, for_ms=MINUTE)
+        queue.settle(tx, "segment", [queue.delivered(batch, "200")], claimer="w", now=NOW)
+    words = explain(store, "o1")["in_words"]
+    assert "delivered after one attempt, at 2026-09-10T00:00:00.000Z: 200." in "".join(words)
+    (told,) = [one for one in words if "More is known" in one]
+    assert told.startswith("More is known now than when it left: ")
+    assert told.endswith("What left stays as it was sent.")
+
+
 def test_what_nobody_knows_is_explained_as_unknown(store: Store) -> None:
     assert explain(store, "whoever@x.test")["what"] == "unknown"
     assert "expired" in explain(store, HOUSE.keys.prefix + "anon-1")["in_words"][1]

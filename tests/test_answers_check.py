@@ -7,7 +7,7 @@ import json
 import pytest
 import sqlalchemy as sa
 
-from connector import answers, bulk, counters, inbox, queue
+from connector import answers, bulk, counters, inbox, operate, queue
 from connector.answers import Finding
 from connector.keys import Keys
 from connector.messages import HOUR, MINUTE, Received
@@ -63,7 +63,10 @@ def test_an_installation_in_order_has_nothing_to_do(store: Store) -> None:
 def test_what_is_not_configured_is_said_with_its_variable() -> None:
     findings = found(None, SEGMENT_WRITE_KEY="", SEGMENT_SHARED_SECRETS="", INSPECTOR_TOKENS="")
     assert [(one.level, one.what, one.do) for one in findings if one.level != "ok"] == [
+        ("off", "/v1 is closed", "to open it, set SOURCE_WRITE_KEYS"),
         ("warn", "/webhooks/segment is closed", "to open it, set SEGMENT_SHARED_SECRETS"),
+        ("off", "/webhooks/customerio is closed", "to open it, set CUSTOMERIO_SIGNING_KEYS"),
+        ("off", "/webhooks/klaviyo is closed", "to open it, set KLAVIYO_WEBHOOK_SECRETS"),
         ("warn", "the inspector is closed", "to open it, set INSPECTOR_TOKENS"),
         (
             "warn",
@@ -92,25 +95,32 @@ def test_a_silent_worker_a_backlog_and_dead_letters_are_found(store: Store) -> N
         inbox.store(tx, [Received("segment", "late", "{}", NOW - 2 * MINUTE)])
     findings = found(store)
     assert level_of(findings, "no worker is alive; the last was seen at 2026-09-09T23:00:00.000Z") == "error"
-    assert level_of(findings, "1 messages wait to be read, the oldest for 120 seconds") == "warn"
-    assert level_of(findings, "1 deliveries to segment are dead") == "warn"
-    assert level_of(findings, "1 messages are quarantined") == "warn"
+    assert level_of(findings, "1 message waits to be read, the oldest for 120 seconds") == "warn"
+    assert level_of(findings, "1 delivery to segment is dead") == "warn"
+    assert level_of(findings, "1 message is quarantined") == "warn"
 
 
 def test_refused_requests_are_told_by_reason_and_warn_until_one_is_accepted(store: Store) -> None:
     with store.writing() as tx:
-        counters.add(tx, "rejected.klaviyo.signature", 2)
+        counters.add(tx, "rejected.klaviyo.unauthorized", 2)
+        counters.add(tx, "rejected.klaviyo.not_json", 1)
         bulk.insert_rows(
             tx,
             doors,
             ("source", "last_at", "refused_at", "refused_because"),
             [("klaviyo", NOW - HOUR, NOW, "the signature does not match")],
         )
-    words = "klaviyo: requests were refused (signature 2), the last at 2026-09-10T00:00:00.000Z"
-    assert Finding("warn", words, "the signature does not match") in found(store)
+    words = "klaviyo: 3 requests were refused (1 not json, 2 unauthorized), the last at 2026-09-10T00:00:00.000Z"
+    assert Finding("warn", words, "the last one: the signature does not match") in found(store)
     with store.writing() as tx:
         tx.execute(sa.update(doors).values(last_at=NOW + 1))
     assert Finding("ok", words) in found(store)
+
+
+def test_what_operators_do_is_no_source(store: Store) -> None:
+    start(store)
+    feed(store, house(), [operate.retry_quarantined(NOW)])
+    assert "operator" not in str(found(store))
 
 
 def test_unsigned_elements_and_two_channels_of_one_vendor_are_found(store: Store) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shlex
+import shutil
 import signal
+import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,7 +107,8 @@ def test_help_lists_every_command_and_each_has_an_example(run: Run) -> None:
 
 def test_log_shows_the_newest_last_with_addresses_masked(run: Run, known: Store) -> None:
     result = run("log")
-    lines = result.stdout.splitlines()
+    head, *lines = result.stdout.splitlines()
+    assert head.startswith("AT (UTC)             OUTCOME        SOURCE")
     assert [line.split()[2] for line in lines] == ["learned", "stitched", "held", "quarantined"]
     assert "j•••@x.test" in lines[1]
     assert "anonymous_id=browser-1" in lines[1]
@@ -137,7 +142,7 @@ def test_profile_by_identifier_and_by_id(run: Run, known: Store) -> None:
     told = json.loads(run("profile email Jane@X.test --json").stdout)
     assert told["browsers"] == [{"anonymous_id": "browser-1", "from": None, "until": None}]
     assert json.loads(run(f"profile {told['profile_id']} --json").stdout) == told
-    assert "  browser-1    always  -\n" in run("profile email jane@x.test").stdout
+    assert re.search(r"\n  browser-1    always +-\n", run("profile email jane@x.test").stdout)
     assert "nobody is known by that" in run("profile email who@x.test", 1).stderr
     assert "no type of identifier" in run("profile mail jane@x.test", 2).stderr
 
@@ -194,6 +199,7 @@ def test_an_order_that_nobody_carries_out_yet_says_so(run: Run, known: Store, mo
         "export people",
         "profile a b c",
         "log --limit 0",
+        "log --outcome foo",
         "import",
         "explain",
         "no-such-command",
@@ -201,6 +207,91 @@ def test_an_order_that_nobody_carries_out_yet_says_so(run: Run, known: Store, mo
 )
 def test_a_wrong_command_line_ends_with_status_2(run: Run, line: str) -> None:
     assert "Error:" in run(line, 2).stderr
+
+
+def test_a_retry_of_what_is_not_there_says_so_and_orders_nothing(run: Run, known: Store) -> None:
+    assert "no dead delivery has the id 98, 99; `connector dead` lists" in run("retry --dead 99 98", 1).stderr
+    assert "no quarantined message has the id m2;" in run("retry --quarantined m4 m2", 1).stderr
+    assert (
+        "no quarantined message of klaviyo has the id m4;" in run("retry --quarantined --source klaviyo m4", 1).stderr
+    )
+    assert json.loads(run("log --source operator --json").stdout)["entries"] == []
+    with known.reading() as tx:
+        assert inbox.waiting(tx) == 0
+
+
+def test_a_retry_that_it_carries_out_itself_tells_what_failed_again(
+    run: Run, sqlite_store: Store, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", sqlite_url)
+    feed(
+        sqlite_store, call("m1", type="track", userId=7, event="Bought"), call("m2", type="track", userId=8, event="x")
+    )
+    said = run("retry --quarantined m1").stdout.splitlines()
+    assert said[:2] == [
+        "1 quarantined message is tried again",
+        "1 of them failed again: see `connector log --outcome quarantined`",
+    ]
+
+
+def test_an_unknown_outcome_is_answered_with_those_there_are(run: Run, known: Store) -> None:
+    assert "'passed', 'stitched', 'stitched_late', 'held'" in run("log --outcome foo", 2).stderr
+
+
+def test_names_in_the_env_file_that_seem_misspelt_are_told(run: Run, known: Store, tmp_path: Path) -> None:
+    lines = ["HOLD_EMIAL=1h", "segment_write_key=k", "SEGMENT_SHARED_SECRET=s", "DATABASE=x", "POSTGRES_PASSWORD=p"]
+    (tmp_path / ".env").write_text("\n".join([*lines, "ITERABLE_WEBHOOK_SECRETS=x", "INSPECTOR_TOKENS=t"]))
+    found = json.loads(run("check --json").stdout)["findings"]
+    assert [one["what"] for one in found if ".env" in one["what"]] == [
+        "HOLD_EMIAL in .env is not a setting; did you mean HOLD_EMAIL?",
+        "segment_write_key in .env is not a setting; did you mean SEGMENT_WRITE_KEY?",
+        "SEGMENT_SHARED_SECRET in .env is not a setting; did you mean SEGMENT_SHARED_SECRETS?",
+        "DATABASE in .env is not a setting; did you mean DATABASE_URL?",
+    ]
+
+
+def test_a_database_that_nobody_serves_in_a_folder_one_may_not_write_says_what_is_needed(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is root here becomes nobody for a moment, because root may write everywhere."""
+    folder = Path(tempfile.mkdtemp(prefix="connector-"))
+    monkeypatch.chdir(folder)
+    run("migrate")
+    run("log")  # imports everything while all of it may be read
+    for suffix in ("-wal", "-shm"):
+        (folder / f"connector.db{suffix}").unlink(missing_ok=True)
+    (folder / "connector.db").chmod(0o644)
+    folder.chmod(0o555)
+    with contextlib.ExitStack() as after:
+        after.callback(shutil.rmtree, folder)
+        after.callback(folder.chmod, 0o755)
+        if os.geteuid() == 0:
+            after.callback(os.setresuid, 0, 0, 0)
+            os.setresuid(65534, 65534, 0)
+        said = run("log", 1).stderr
+    assert said.startswith(
+        f"Error: DATABASE_URL: '{folder}/connector.db' cannot be read: while nobody serves it, SQLite"
+    )
+    assert f"write permission on {folder}" in said
+
+
+def test_hints_name_the_command_as_it_was_called(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from connector.cli.frame import hinted
+
+    script = tmp_path / ".venv" / "bin" / "connector"
+    for called, told in (
+        (".venv/bin/connector", ".venv/bin/connector"),
+        (str(script), ".venv/bin/connector"),
+        ("/opt/connector/bin/connector", "/opt/connector/bin/connector"),
+        ("/usr/lib/python3/pytest/__main__.py", "connector"),
+    ):
+        monkeypatch.setattr(sys, "argv", [called])
+        assert hinted("run `connector check` or `other`") == f"run `{told} check` or `other`"
+    script.parent.mkdir(parents=True)
+    script.touch(0o755)
+    monkeypatch.setattr(sys, "argv", [str(script)])
+    monkeypatch.setenv("PATH", str(script.parent))
+    assert hinted("`connector check`") == "`connector check`"
 
 
 def test_export_is_sorted_json_lines_and_the_same_twice(run: Run, known: Store) -> None:
@@ -234,7 +325,7 @@ def test_reading_is_read_only(run: Run, known: Store, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("line", ["log", "held", "dead", "explain x", "export log", "profile email a@x.test"])
 def test_reading_never_makes_a_database(run: Run, tmp_path: Path, line: str) -> None:
     result = run(line, 1)
-    assert "there is no database 'connector.db'" in result.stderr
+    assert f"there is no database '{tmp_path}/connector.db'" in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -269,9 +360,11 @@ def test_all_mistakes_of_the_environment_are_told_without_a_traceback(
 
 def test_nothing_configured_says_where_to_begin(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("CONNECTOR_SECRET")
-    stderr = run("log", 1).stderr
-    assert "CONNECTOR_SECRET: it is not set" in stderr
-    assert "the first `connector serve` makes a .env" in stderr
+    for line in ("log", "explain x", "retry --dead", "import x"):
+        assert run(line, 1).stderr == (
+            "Error: there is neither a .env here nor a setting in the environment: run this in the folder where"
+            " `connector serve` runs; the first `connector serve` makes a .env\n"
+        )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -286,8 +379,8 @@ def test_a_mistake_in_a_mapping_is_told_by_every_command(
 
 
 def test_migrate_makes_the_database_and_remembers_the_secret(run: Run, tmp_path: Path, monkeypatch: Any) -> None:
-    assert run("migrate").stdout == f"connector.db (SQLite): now at revision {migrate.head()}\n"
-    assert run("migrate").stdout == "connector.db (SQLite): nothing to do\n"
+    assert run("migrate").stdout == f"{tmp_path}/connector.db (SQLite): now at revision {migrate.head()}\n"
+    assert run("migrate").stdout == f"{tmp_path}/connector.db (SQLite): nothing to do\n"
     store = open_store("sqlite:///connector.db")
     with store.reading() as tx:
         rows = [tuple(row) for row in tx.execute(sa.select(facts.c.name, facts.c.value))]

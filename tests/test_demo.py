@@ -62,7 +62,7 @@ def working_folders() -> list[str]:
 
 
 def test_the_story_comes_true_and_leaves_nothing_behind(start: Callable[..., Command], tmp_path: Path) -> None:
-    demo = start("demo --no-wait", DATABASE_URL="sqlite:////nonexistent/x.db", PORT="http", CONNECTOR_SECRET="x")
+    demo = start("demo", DATABASE_URL="sqlite:////nonexistent/x.db", PORT="http", CONNECTOR_SECRET="x")
     assert demo.ended() == 0, demo.output
     text = demo.output
     assert "\x1b[" not in text, "colours in a pipe"
@@ -80,6 +80,8 @@ def test_the_story_comes_true_and_leaves_nothing_behind(start: Callable[..., Com
         ("Email Opened", "kim", "anonymousId: c41d7f98…"),
     ]
     assert "  Orphan rate   before 100%   after 11%\n" in text
+    shown = (ROOT / "README.md").read_text(encoding="utf-8").split("connector demo\n```\n\n```\n")[1].split("```")[0]
+    assert [line for line in shown.splitlines() if re.sub("  of .*", "", line) not in text] == [], "not in the README"
     assert "9 email events: 6 stitched at once, 2 late, 1 held; 2 copies by the other channel" in text
     assert "Segment got 8 events and dropped 0.\n" in text
     assert nothing_left(tmp_path)
@@ -90,7 +92,7 @@ def test_it_stays_up_until_it_is_ended_and_then_cleans_up(
     start: Callable[..., Command], tmp_path: Path, number: int
 ) -> None:
     port = free_port()
-    demo = start(f"demo --port {port}")
+    demo = start(f"demo --wait --port {port}")
     demo.says("Ctrl-C ends the demo")
     token = demo.output.split("token ")[1].split()[0]
     assert orjson.loads(get(port, "/api/stats", token)[1])["email_events"]["stitched"] == 6
@@ -102,7 +104,7 @@ def test_it_stays_up_until_it_is_ended_and_then_cleans_up(
 
 
 def test_ctrl_c_in_the_middle_of_the_story_cleans_up_too(start: Callable[..., Command], tmp_path: Path) -> None:
-    demo = start("demo")
+    demo = start("demo --wait")
     demo.says("Jane browses the shop")
     assert demo.end(signal.SIGINT) == 1
     assert nothing_left(tmp_path)
@@ -110,7 +112,7 @@ def test_ctrl_c_in_the_middle_of_the_story_cleans_up_too(start: Callable[..., Co
 
 
 def test_a_demo_that_was_killed_takes_its_connector_with_it(start: Callable[..., Command], tmp_path: Path) -> None:
-    demo = start("demo")
+    demo = start("demo --wait")
     demo.says("Ctrl-C ends the demo")
     assert demo.end(signal.SIGKILL) == -signal.SIGKILL
     wait_for(lambda: not [one for one in working_folders() if one.startswith(str(tmp_path))])

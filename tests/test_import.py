@@ -64,9 +64,15 @@ def run(*line: str, status: int = 0, input: bytes | None = None) -> Result:  # n
     return result
 
 
+def told(result: Result) -> list[str]:
+    """What was said about the files; PostgreSQL is served by somebody else, which is said too."""
+    return [line for line in result.stdout.splitlines() if not line.startswith("The process that serves")]
+
+
 def imported(name: str, **options: Any) -> Imported:
-    (told,) = json.loads(run("import", "--json", name, **options).stdout)
-    return Imported(**{**told, "ignored_columns": tuple(told["ignored_columns"])})
+    (one,) = json.loads(run("import", "--json", name, **options).stdout)
+    tuples = {name: tuple(value) for name, value in one.items() if isinstance(value, list)}
+    return Imported(**{**one, **tuples})
 
 
 def stitch(store: Store) -> None:
@@ -148,7 +154,7 @@ def test_standard_input_and_a_byte_order_mark(there: Store) -> None:
 def test_importing_again_changes_nothing(there: Store) -> None:
     Path("h.csv").write_text(CSV)
     run("import", "h.csv")
-    assert run("import", "h.csv").stdout == "h.csv: nothing new; all of it was imported before\n"
+    assert run("import", "h.csv").stdout.endswith("h.csv: nothing new; all of it was imported before\n")
     Path("other.csv").write_text(CSV + "2026-01-04,kim@x.test,user-2,browser-4,\n")
     assert imported("other.csv") == Imported("other.csv", lines=4, stored=1, duplicates=3, ignored_columns=("plan",))
 
@@ -185,10 +191,13 @@ def test_bad_lines_are_named_kept_and_do_not_stop_the_rest(there: Store) -> None
     good = json.dumps({**CALLS[0], "timestamp": "2026-01-01T10:00:00Z"})
     Path("h.jsonl").write_text("\n".join([good, "", *(line for line, _ in bad), good.replace("m1", "m9")]))
     result = run("import", "h.jsonl")
-    named = [line for line in result.stderr.splitlines() if ": line " in line]
+    named = [line for line in result.stdout.splitlines() if ": line " in line]
+    assert result.stderr == ""
     assert named == [f"h.jsonl: line {n}: {reason}" for n, (_, reason) in enumerate(bad, 3)]
-    assert "h.jsonl: 8 records: 8 new\n" in result.stdout
-    assert "6 of them are unusable and were quarantined" in result.stderr
+    assert told(result)[-2:] == [
+        "h.jsonl: 8 records: 8 new (1 empty line passed over)",
+        "h.jsonl: 6 records could not be used and were kept as quarantined",
+    ]
     stitch(there)
     assert outcomes(there) == {"learned": 2, "quarantined": 6}
 
@@ -207,26 +216,61 @@ def test_bad_rows_are_named_kept_and_do_not_stop_the_rest(there: Store) -> None:
         b",,,",
         b'u1,"b1,jane@x.test,' + b"x" * 200_000,
         b"u2,b2,tom@x.test,",
+        b"u3,b3,tom at home,2026-01-01",
     ]
     Path("h.csv").write_bytes(b"\n".join(rows) + b"\n")
     result = run("import", "h.csv")
-    assert [line for line in result.stderr.splitlines() if ": line " in line] == [
-        "h.csv: line 2: the timestamp is unreadable: expected ISO 8601",
+    assert told(result) == [
+        "h.csv: line 2: the timestamp is unreadable: expected ISO 8601, as 2026-01-31T10:00:00Z, or seconds since 1970",
         "h.csv: line 3: the row has 2 cells, the header has 4",
         "h.csv: line 4: the row is not text in UTF-8",
         "h.csv: line 7: the row is not CSV: field larger than field limit (131072)",
+        "h.csv: 7 records: 6 new, 1 skipped for having fewer than two identifiers (1 empty line passed over)",
+        "h.csv: 4 records could not be used and were kept as quarantined",
+        "h.csv: 1 address could not be used (line 9)",
+        "h.csv: 1 record without a timestamp: taken as of now",
     ]
-    assert "6 records: 5 new, 1 skipped, because they have fewer than two identifiers" in result.stdout
-    assert "1 records without a time of their own count as of now" in result.stderr
+    assert imported("h.csv").lines == 0
     stitch(there)
-    assert outcomes(there) == {"learned": 1, "quarantined": 4}
+    assert outcomes(there) == {"learned": 2, "quarantined": 4}
+
+
+def test_a_quotation_mark_that_is_never_closed_is_told_with_all_its_lines(there: Store) -> None:
+    rows = ['u1,"b1,jane@x.test,2026-01-01', "u2,b2,tom@x.test,2026-01-01", "u3,b3,kim@x.test,2026-01-01"]
+    Path("h.csv").write_text("\n".join(["user_id,anonymous_id,email,timestamp", *rows]) + "\n")
+    assert run("import", "h.csv").stdout.splitlines()[0] == (
+        "h.csv: lines 2 to 4: the row has 2 cells, the header has 4; is a quotation mark never closed?"
+    )
+
+
+def test_addresses_that_are_none_are_counted_and_their_lines_named(there: Store) -> None:
+    bad = {**CALLS[0], "traits": {"email": "jane(at)x.test"}}
+    Path("h.jsonl").write_text(lines(*({**bad, "messageId": f"n{n}"} for n in range(12)), CALLS[0]))
+    said = told(run("import", "h.jsonl"))
+    assert "h.jsonl: 12 addresses could not be used (lines 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, …)" in said
+
+
+def test_with_json_nothing_else_is_on_standard_output(there: Store) -> None:
+    Path("h.csv").write_text("user_id,email\nu1\nu2,tom at home\n")
+    result = run("import", "--json", "h.csv")
+    (one,) = json.loads(result.stdout)
+    assert (one["unusable"], one["without_address"], one["address_lines"]) == (1, 1, [3])
+    assert "h.csv: line 2: the row has 1 cell, the header has 2\n" in result.stderr
+
+
+@pytest.mark.parametrize("content", [None, b"name,age\na,1\n"])
+def test_what_cannot_be_imported_makes_no_database(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        Path("h.csv").write_bytes(content)
+    run("import", "h.csv", status=1)
+    assert [one.name for one in tmp_path.iterdir() if "connector" in one.name] == []
 
 
 def test_a_line_without_end_is_cut_and_the_next_one_read(there: Store, monkeypatch: Any) -> None:
     monkeypatch.setattr(history, "MAX_LINE_BYTES", 1000)
     Path("h.jsonl").write_text(lines(CALLS[0], {**CALLS[1], "properties": {"x": "y" * 5000}}, CALLS[1]))
     result = run("import", "h.jsonl")
-    assert "h.jsonl: line 2: the line is longer than 1000 bytes\n" in result.stderr
+    assert "h.jsonl: line 2: the line is longer than 1000 bytes\n" in result.stdout
     assert "h.jsonl: 3 records: 3 new\n" in result.stdout
 
 
@@ -285,7 +329,7 @@ def test_a_file_that_changed_is_read_from_its_beginning(there: Store) -> None:
 
 def test_a_cold_start_makes_the_database_and_stitches_by_itself(tmp_path: Path) -> None:
     Path("h.csv").write_text(CSV)
-    assert run("import", "h.csv").stdout == "h.csv: 3 records: 3 new\n"
+    assert run("import", "h.csv").stdout == "h.csv: columns not used: plan\nh.csv: 3 records: 3 new\n"
     assert profiles() == JANE_AND_TOM
 
 
@@ -295,7 +339,8 @@ def test_beside_a_serving_process_the_rows_wait_for_it(sqlite_store: Store, sqli
     lock.acquire()
     Path("h.csv").write_text(CSV)
     assert run("import", "h.csv").stdout == (
-        "h.csv: 3 records: 3 new\nThe process that serves this database is learning from them now.\n"
+        "h.csv: columns not used: plan\nh.csv: 3 records: 3 new\n"
+        "The process that serves this database is learning from them now.\n"
     )
     lock.release()
     with sqlite_store.reading() as tx:

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from connector import config
 from connector.cli import main
 from connector.sources import tracking
+from tests.commands import Command, free_port, get, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def shell(name: str) -> str:
-    """The command between two markers, which ``.ci/run`` runs too."""
-    found = re.search(rf"<!-- {name}:begin -->\s*```sh\n(.+?)\n```\s*<!-- {name}:end -->", README, re.DOTALL)
-    assert found, f"the README has no command between the markers {name}:begin and {name}:end"
+def shell(name: str, language: str = "sh") -> str:
+    """What stands between two markers; the two commands are run by ``.ci/run`` too."""
+    found = re.search(rf"<!-- {name}:begin -->\s*```{language}\n(.+?)\n```\s*<!-- {name}:end -->", README, re.DOTALL)
+    assert found, f"the README has no {language} between the markers {name}:begin and {name}:end"
     return found[1]
 
 
@@ -65,6 +72,63 @@ def test_every_route_is_documented(tmp_path: Path) -> None:
 def test_the_two_commands_are_what_they_should_be() -> None:
     assert shell("start").endswith(".venv/bin/connector serve")
     assert shell("tests").endswith(".venv/bin/pytest")
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Iterator[Served]:
+    """What the reader has after the first command: a connector that runs, and its ``.env``."""
+    port = free_port()
+    command = Command(tmp_path, "serve", HOST="127.0.0.1", PORT=str(port))
+    wait_for(lambda: get(port, "/readyz")[0] == 200)
+    env = dict(line.split("=", 1) for line in (tmp_path / ".env").read_text().splitlines() if "=" in line)
+    yield Served(tmp_path, port, env)
+    command.end()
+
+
+@dataclass(frozen=True)
+class Served:
+    folder: Path
+    port: int
+    env: Mapping[str, str]
+
+    def run(self, *command: str) -> str:
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def outcomes(self) -> dict[str, str]:
+        told = json.loads(get(self.port, "/api/log", self.env["INSPECTOR_TOKENS"])[1])
+        return {one["event"] or one["type"]: one["outcome"] for one in told["entries"]}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (shutil.which("openssl") and shutil.which("curl")), reason="the example needs openssl and curl")
+def test_the_example_without_segment_does_what_it_says(serving: Served) -> None:
+    example = shell("try").replace(":8080", f":{serving.port}")
+    send, _, explain = example.rpartition("\n")
+    assert explain == "connector explain try-2"
+    serving.run("bash", "-euc", send)
+    wait_for(lambda: serving.outcomes() == {"identify": "learned", "Email Opened": "stitched"})
+    told = serving.run(sys.executable, "-m", "connector.cli", *explain.split()[1:])
+    assert "The visitor: anonymous_id browser-1.\n" in told
+
+
+@pytest.mark.slow
+def test_the_example_of_a_segment_library_arrives(serving: Served) -> None:
+    code = shell("library", "python").replace(":8080", f":{serving.port}")
+    serving.run(sys.executable, "-c", code.replace("<a key of SOURCE_WRITE_KEYS>", serving.env["SOURCE_WRITE_KEYS"]))
+    wait_for(lambda: serving.outcomes() == {"Email Delivered": "held"})
+
+
+def test_the_sample_of_an_import_is_learned_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CONNECTOR_SECRET", "a secret of the tests")
+    Path("identities.csv").write_text(shell("import", "csv") + "\n")
+    done = CliRunner().invoke(main, ["import", "identities.csv"])
+    assert done.stdout == "identities.csv: 2 records: 2 new\n"
+    exported = CliRunner().invoke(main, ["export", "profiles"]).stdout.splitlines()
+    assert [len(json.loads(one)["browsers"]) for one in exported] == [1, 1]
 
 
 @pytest.mark.slow

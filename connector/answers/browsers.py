@@ -16,6 +16,12 @@ from connector.tables import links, sightings
 CLOSEST: Final = 5_000
 """Links to browsers that one page looks at; an export looks at all."""
 
+TURNS: Final = 10
+"""Earlier owners of a browser that are told of."""
+
+POINTS: Final = 1_000
+"""Sightings of a browser that are looked at for them, the newest."""
+
 OWNING: Final = "kind in ('manual', 'declared')"
 
 LATEST: Final = """
@@ -71,10 +77,7 @@ def _shared(graph: Graph, cluster: int, browsers: Iterable[int]) -> set[int]:
 
 def _times(graph: Graph, cluster: int, browser: int) -> list[tuple[Milliseconds | None, Milliseconds | None]]:
     """When the latest owning sighting of a browser is this person's; before the first it belongs to the first's."""
-    rows = bulk.select_by(
-        graph.tx, sightings, ("a_id", "first_at", "first_message", "last_at", "last_message"), "b_id", [browser], OWNING
-    )
-    points = sorted({point for a, *ends in rows for point in ((*ends[:2], a), (*ends[2:], a))})
+    points = sorted(_points(graph, browser))
     mine = [_is_mine(graph, cluster, a, at) for at, _, a in points]
     turns: list[tuple[Milliseconds | None, bool]] = [(None, mine[0])] if mine else []
     turns += [(points[n][0], mine[n]) for n in range(1, len(points)) if mine[n] != mine[n - 1]]
@@ -82,9 +85,25 @@ def _times(graph: Graph, cluster: int, browser: int) -> list[tuple[Milliseconds 
     return [(start, end) for (start, is_mine), (end, _) in pairwise(ends_of) if is_mine]
 
 
+def _points(graph: Graph, browser: int) -> set[tuple[Milliseconds, str, int]]:
+    """When, in which message and with what a browser was seen so that it could become somebody's."""
+    ends = ("first_at", "first_message", "last_at", "last_message")
+    rows = bulk.select_by(graph.tx, sightings, ("a_id", *ends), "b_id", [browser], OWNING)
+    return {point for a, *both in rows for point in ((*both[:2], a), (*both[2:], a))}
+
+
 def _is_mine(graph: Graph, cluster: int, a: int, at: Milliseconds) -> bool:
     """Somebody of a component that is not loaded is certainly somebody else."""
     return graph.cluster(a) is not None and graph.owner(a, at) == cluster
+
+
+def earlier_owners(graph: Graph, browser: int) -> list[tuple[int, Milliseconds]]:
+    """Whose a browser was before its present owner and until when, the last one first; loads what it needs."""
+    points = sorted(_points(graph, browser))[-POINTS:]
+    graph.load({a for _, _, a in points})
+    owners = [(at, graph.owner(a, at)) for at, _, a in points]
+    turns = [(then, at) for (_, then), (at, now) in pairwise(owners) if then != now and then is not None]
+    return turns[: -TURNS - 1 : -1]
 
 
 def linked(graph: Graph, members: Sequence[int], most: int | None = None) -> list[parts.LinkKey]:

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 import sqlalchemy as sa
 
-from connector import counters, inbox, mapping, metrics, migrate, resources
+from connector import counters, inbox, mapping, metrics, migrate, operate, resources
 from connector.config import Config
 from connector.errors import ConfigError, StoreUnavailable
 from connector.keys import Keys
@@ -19,7 +19,8 @@ from connector.sources import segment, tracking
 from connector.store import Store
 from connector.tables import doors, facts, heartbeats, messages
 
-Level = Literal["ok", "warn", "error"]
+Level = Literal["ok", "off", "warn", "error"]
+"""off: not in use, which may be as intended."""
 
 RECENT: Final = 1_000
 """How many of the newest rows of the log are looked at."""
@@ -79,16 +80,12 @@ def _mappings(config: Config, findings: list[Finding]) -> Mappings | None:
 
 def _doors(config: Config, mappings: Mappings | None) -> Iterator[Finding]:
     """Which sources may come in."""
-    known = {"/v1": tracking.SECRETS, "/webhooks/segment": segment.SECRETS}
-    for name, source in sorted((mappings.sources if mappings else {}).items()):
-        if name != segment.NAME:
-            known[f"/webhooks/{name}"] = source.secrets
-    for path, variable in known.items():
+    for path, variable in entrances(mappings).items():
         n = len(config.secrets_of(variable))
         if n:
             yield Finding("ok", f"{path} is open ({variable}: {n} set)")
         else:
-            level: Level = "warn" if path == "/webhooks/segment" else "ok"
+            level: Level = "warn" if path == "/webhooks/segment" else "off"
             yield Finding(level, f"{path} is closed", f"to open it, set {variable}")
     if config.secrets_of(segment.SECRETS) and not config.secrets_of(segment.TOKENS):
         yield Finding(
@@ -98,6 +95,15 @@ def _doors(config: Config, mappings: Mappings | None) -> Iterator[Finding]:
         )
     if not config.secrets_of("INSPECTOR_TOKENS"):
         yield Finding("warn", "the inspector is closed", "to open it, set INSPECTOR_TOKENS")
+
+
+def entrances(mappings: Mappings | None) -> dict[str, str]:
+    """Where messages may come in, with the variable that opens each."""
+    known = {"/v1": tracking.SECRETS, "/webhooks/segment": segment.SECRETS}
+    for name, source in sorted((mappings.sources if mappings else {}).items()):
+        if name != segment.NAME:
+            known[f"/webhooks/{name}"] = source.secrets
+    return known
 
 
 def _sending(config: Config) -> Iterator[Finding]:
@@ -171,37 +177,51 @@ def _backlog(tx: sa.Connection, told: Mapping[str, int], now: Milliseconds) -> I
     if age > MINUTE:
         yield Finding(
             "warn",
-            f"{waiting} messages wait to be read, the oldest for {age // SECOND} seconds",
+            f"{_count(waiting, 'message waits', 'messages wait')} to be read, the oldest for {age // SECOND} seconds",
             "see that a worker runs and keeps up",
         )
     else:
-        yield Finding("ok", f"{waiting} messages wait to be read")
+        yield Finding("ok", f"{_count(waiting, 'message waits', 'messages wait')} to be read")
     for name, n in sorted(told.items()):
         match name.split("."):
             case ["outbox", destination, "dead"] if n:
                 yield Finding(
-                    "warn", f"{n} deliveries to {destination} are dead", "see `connector dead`, then `connector retry`"
+                    "warn",
+                    f"{_count(n, 'delivery', 'deliveries')} to {destination} {'is' if n == 1 else 'are'} dead",
+                    "see `connector dead`, then `connector retry`",
                 )
             case ["outbox", destination, "pending"] if n:
-                yield Finding("ok", f"{n} deliveries to {destination} are pending")
+                yield Finding(
+                    "ok", f"{_count(n, 'delivery', 'deliveries')} to {destination} {'is' if n == 1 else 'are'} pending"
+                )
             case ["quarantined"] if n:
-                yield Finding("warn", f"{n} messages are quarantined", "see `connector log --outcome quarantined`")
+                yield Finding(
+                    "warn",
+                    f"{_count(n, 'message is', 'messages are')} quarantined",
+                    "see `connector log --outcome quarantined`",
+                )
+
+
+def _count(n: int, one: str, more: str) -> str:
+    return f"{n} {one if n == 1 else more}"
 
 
 def _sources(tx: sa.Connection, told: Mapping[str, int]) -> Iterator[Finding]:
     """The last message of each source, and what was refused."""
-    for door in tx.execute(sa.select(doors).order_by(doors.c.source)):
+    for door in tx.execute(sa.select(doors).where(doors.c.source != operate.SOURCE).order_by(doors.c.source)):
         if door.last_at is not None:
             yield Finding("ok", f"{door.source}: the last message came at {iso(door.last_at)}")
         reasons = {name.split(".", 2)[2]: n for name, n in told.items() if name.startswith(f"rejected.{door.source}.")}
         if not reasons or door.refused_at is None:
             continue
-        counted = ", ".join(f"{reason} {n}" for reason, n in sorted(reasons.items()))
+        counted = ", ".join(f"{n} {reason.replace('_', ' ')}" for reason, n in sorted(reasons.items()))
+        total = sum(reasons.values())
         since = door.last_at is None or door.refused_at > door.last_at
         yield Finding(
             "warn" if since else "ok",
-            f"{door.source}: requests were refused ({counted}), the last at {iso(door.refused_at)}",
-            str(door.refused_because or "") if since else "",
+            f"{door.source}: {total} request{' was' if total == 1 else 's were'} refused ({counted}), the last at"
+            f" {iso(door.refused_at)}",
+            f"the last one: {door.refused_because}" if since else "",
         )
 
 

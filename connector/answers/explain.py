@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from connector.answers import parts
+from connector.answers import browsers, parts
 from connector.answers.message import message
 from connector.answers.profile import profile, profile_by_id
-from connector.graph import NODE_COLUMNS, node
+from connector.graph import NODE_COLUMNS, Graph, node
 from connector.house import House
 from connector.identifiers import NORMALISERS
 from connector.messages import Identifier, Json, Outcome
+from connector.resolve import Node
 from connector.tables import identifiers
 
 
@@ -30,14 +31,32 @@ def explain(tx: sa.Connection, house: House, text: str) -> dict[str, Json]:
 
 
 def _profile(tx: sa.Connection, house: House, text: str) -> dict[str, Json] | None:
-    """The profile of the strongest identifier with this value."""
+    """The profile of the strongest identifier with this value; of a browser, with those it belonged to before."""
     values = {text, NORMALISERS["email"](text), NORMALISERS["phone"](text)} - {""}
     rows = tx.execute(
         sa.select(*(identifiers.c[name] for name in NODE_COLUMNS)).where(identifiers.c.value.in_(sorted(values)))
     )
-    named = sorted((node(row).identifier for row in rows), key=house.rules.strength)
-    found = (profile(tx, house, one.type, one.value) for one in named)
-    return next((one for one in found if one is not None), None) or profile_by_id(tx, house, text)
+    for one in sorted(map(node, rows), key=lambda one: house.rules.strength(one.identifier)):
+        person = profile(tx, house, *one.identifier)
+        if person is not None:
+            earlier = _earlier_owners(tx, house, one) if one.component is None else []
+            return {**person, "earlier_owners": earlier} if earlier else person
+    return profile_by_id(tx, house, text)
+
+
+def _earlier_owners(tx: sa.Connection, house: House, browser: Node) -> list[dict[str, Json]]:
+    graph = Graph(tx, house.rules)
+    found = []
+    for person, until in browsers.earlier_owners(graph, browser.id):
+        known_as = min((graph.nodes[one].identifier for one in graph.members(person)), key=house.rules.strength)
+        found.append(
+            {
+                "profile_id": parts.profile_id(graph, house.keys, person),
+                "known_as": parts.pair(known_as),
+                "until": parts.moment(until),
+            }
+        )
+    return found
 
 
 def _unknown(house: House, text: str) -> list[str]:
@@ -87,7 +106,7 @@ def _sent(known: dict[str, Json]) -> list[str]:
     words = []
     for one in known["deliveries"]:
         last = one["attempts"][-1] if one["attempts"] else None
-        tries = f" after {len(one['attempts'])} attempts, the last at {last['at']}: {last['detail']}" if last else ""
+        tries = f" {_tries(len(one['attempts']))} at {last['at']}: {last['detail']}" if last else ""
         words.append(f"To {one['destination']}, as {one['message_id']}: {one['status']}{tries}.")
     held = known.get("held")
     if held:
@@ -96,16 +115,20 @@ def _sent(known: dict[str, Json]) -> list[str]:
     return words
 
 
+def _tries(n: int) -> str:
+    return "after one attempt," if n == 1 else f"after {n} attempts, the last"
+
+
 def _since(known: dict[str, Json]) -> list[str]:
     visitor = known["visitor"]
     if visitor is None or known["since_then"] is None:
         return []
     ids = [f"{name} {visitor[name]}" for name in ("user_id", "anonymous_id") if visitor[name]] or ["nobody"]
-    difference = {
-        "enriched": "More is known now than when it left",
-        "reattributed": "The evidence names somebody else now than when it left",
-    }[known["since_then"]]
-    return [f"{difference}: {' with '.join(ids)} ({visitor['reason']}). What left stays as it was sent."]
+    left = any(one["status"] == "delivered" for one in known["deliveries"])
+    difference = {"enriched": "More is known now", "reattributed": "The evidence names somebody else now"}
+    when, then = ("it left", "What left stays as it was sent") if left else ("it was decided", "It leaves as decided")
+    named = f"{' with '.join(ids)} ({visitor['reason']})"
+    return [f"{difference[known['since_then']]} than when {when}: {named}. {then}."]
 
 
 def _refusals(tx: sa.Connection, house: House, named: list[dict[str, Json]]) -> list[str]:
@@ -133,6 +156,7 @@ def profile_in_words(person: dict[str, Json]) -> list[str]:
     else:
         words = [f"A person, profile {person['profile_id']}: {_named(person['identifiers'])}."]
     words += [_browser(one) for one in person["browsers"]]
+    words += [_earlier(one) for one in person.get("earlier_owners", ())]
     words += ["Known from " + parts.link_in_words(link) for link in person["links"]]
     words += [_refused(link) for link in person["refused"]]
     if "truncated" in person:
@@ -144,3 +168,10 @@ def _browser(span: dict[str, Json]) -> str:
     since = f"from {span['from']}" if span["from"] else "from its beginning"
     until = f"until {span['until']}" if span["until"] else "until now"
     return f"Theirs {since} {until}: browser {span['anonymous_id']}."
+
+
+def _earlier(owner: dict[str, Json]) -> str:
+    known_as = owner["known_as"]
+    return (
+        f"Before that: profile {owner['profile_id']} ({known_as['type']} {known_as['value']}), until {owner['until']}."
+    )

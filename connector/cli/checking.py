@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from connector.cli.frame import json_option
+from connector.cli.frame import hinted, json_option
 from connector.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MARKS: Final = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "error": ("✗", "red")}
+MARKS: Final = {"ok": ("✓", "green"), "off": ("·", None), "warn": ("!", "yellow"), "error": ("✗", "red")}
 
 
 @click.command()
@@ -33,9 +33,9 @@ def check(as_json: bool) -> None:
     else:
         for one in found:
             mark, color = MARKS[one["level"]]
-            click.echo(f"{click.style(mark, fg=color, bold=True)} {one['what']}")
+            click.echo(f"{click.style(mark, fg=color, bold=True)} {hinted(one['what'])}")
             if one["do"]:
-                click.echo(f"  {click.style(one['do'], dim=True)}")
+                click.echo(f"  {click.style(hinted(one['do']), dim=True)}")
     if broken:
         raise SystemExit(1)
 
@@ -44,7 +44,7 @@ def _findings() -> Iterator[dict[str, Any]]:
     from dataclasses import asdict
 
     from connector import answers
-    from connector.cli import opening
+    from connector.cli import env_file, opening
     from connector.messages import now_ms
     from connector.store import open_store
 
@@ -52,6 +52,7 @@ def _findings() -> Iterator[dict[str, Any]]:
         config = opening.settings()
     except ConfigError as error:
         yield from ({"level": "error", "what": mistake, "do": ""} for mistake in error.mistakes)
+        yield from _misspelt(env_file.misspelt())
         return
     there = opening.exists(config)
     click.echo(f"reading {opening.shown(config)}" if there else f"there is no {opening.shown(config)} yet", err=True)
@@ -59,6 +60,12 @@ def _findings() -> Iterator[dict[str, Any]]:
     try:
         for finding in answers.check(config, store, now_ms()):
             yield asdict(finding)
+        yield from _misspelt(env_file.misspelt(env_file.named_by_mappings(config)))
     finally:
         if store:
             store.dispose()
+
+
+def _misspelt(sentences: list[str]) -> Iterator[dict[str, Any]]:
+    for sentence in sentences:
+        yield {"level": "warn", "what": sentence, "do": "rename it in .env, or remove it"}

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65535), help="Where to listen; a free port otherwise.")
-@click.option("--wait/--no-wait", default=True, help="Stay up after the story, to look at the page (until Ctrl-C).")
-def demo(port: int | None, wait: bool) -> None:
+@click.option(
+    "--wait/--no-wait",
+    default=None,
+    help="Stay up after the story, to look at the page (until Ctrl-C); without either, only on a terminal.",
+)
+def demo(port: int | None, wait: bool | None) -> None:
     """Play the story with real HTTP and signatures, and show what becomes of it. Needs nothing, leaves nothing.
 
     \b
@@ -18,4 +24,4 @@ def demo(port: int | None, wait: bool) -> None:
     """
     from connector.demo.run import run
 
-    run(port, wait=wait)
+    run(port, wait=sys.stdout.isatty() if wait is None else wait)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -36,8 +39,21 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except ConnectorError as error:
             for mistake in (error.mistakes if isinstance(error, ConfigError) else ()) or (str(error),):
-                click.echo(f"Error: {mistake}", err=True)
+                click.echo(f"Error: {hinted(mistake)}", err=True)
             ctx.exit(1)
+
+
+def called() -> str:
+    """How the connector was called, so that what we tell people to type works in their shell as it is."""
+    name = Path(sys.argv[0])
+    if name.name != "connector" or shutil.which("connector") == str(name):
+        return "connector"
+    return str(name.relative_to(Path.cwd())) if name.is_relative_to(Path.cwd()) else str(name)
+
+
+def hinted(text: str) -> str:
+    """A text with its commands as they have to be typed here."""
+    return text.replace("`connector ", f"`{called()} ")
 
 
 def json_option(command: Decorated) -> Decorated:

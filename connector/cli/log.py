@@ -8,6 +8,7 @@ from typing import Any, Final
 import click
 
 from connector.cli.frame import emails_option, json_option, limit_option
+from connector.messages import Outcome
 
 POLL_SECONDS: Final = 1.0
 WINDOW: Final = 200
@@ -16,11 +17,17 @@ WINDOW: Final = 200
 CATCH_UP: Final = 20_000
 """The most entries between two looks that are still shown one by one."""
 
+OUTCOMES: Final = tuple(value for name, value in vars(Outcome).items() if name.isupper() and isinstance(value, str))
+
+HEAD: Final = ("AT (UTC)".ljust(19), "OUTCOME".ljust(13), "SOURCE", "EVENT", "IDS AND REASON")
+
 Entry = dict[str, Any]
 
 
 @click.command()
-@click.option("--outcome", help="Only this outcome: passed, stitched, held, expired, quarantined, …")
+@click.option(
+    "--outcome", type=click.Choice(OUTCOMES), metavar="OUTCOME", help=f"Only this one: {', '.join(OUTCOMES)}."
+)
 @click.option("--source", help="Only from this source: segment, klaviyo, tracking_api, import, …")
 @click.option("--event", help="Only this event, by Segment's name: “Email Opened”, …")
 @click.option("-q", "query", help="Only what this messageId names or this identifier's value appears in, exactly.")
@@ -38,7 +45,9 @@ def log(
     as_json: bool,
     show_emails: bool,
 ) -> None:
-    """Print the latest decisions, the newest last.
+    """Print the latest decisions, in the order of arrival, the newest last.
+
+    The time is the event's own, in UTC; what arrived late stands where it arrived.
 
     \b
     Examples:
@@ -103,6 +112,7 @@ class Printer:
     def __init__(self, as_json: bool, words: Any) -> None:
         self._as_json = as_json
         self._words = words
+        self._headed = as_json
 
     def page(self, page: dict[str, Any]) -> None:
         from connector.cli import show
@@ -126,6 +136,9 @@ class Printer:
     def _line(self, entry: Entry) -> None:
         from connector.cli import show
 
+        if not self._headed:
+            self._words.say("  ".join(HEAD), dim=True)
+            self._headed = True
         what = entry["event"] or entry["type"] or "unreadable"
         outcome = click.style(entry["outcome"].ljust(13), fg=show.COLORS.get(entry["outcome"]))
         ids = " ".join(f"{name}={entry[name]}" for name in ("user_id", "anonymous_id") if entry[name])

@@ -6,6 +6,7 @@ nobody serves a SQLite file they hold its lock and do the work themselves.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,8 +19,9 @@ import sqlalchemy as sa
 from connector import bootstrap, bulk, migrate
 from connector import config as configuration
 from connector.answers.check import FINGERPRINT
+from connector.cli import env_file
 from connector.config import Config
-from connector.errors import ConfigError
+from connector.errors import ConfigError, StoreUnavailable
 from connector.house import House
 from connector.keys import Keys
 from connector.lock import StoreLock
@@ -66,23 +68,22 @@ def settings() -> Config:
 
     Raises: ConfigError naming every variable that is wrong.
     """
-    if configuration.configured():
-        return configuration.read()
-    refuse_orphan()
     try:
         return configuration.read()
     except ConfigError as error:
-        raise ConfigError(*error.mistakes, NOTHING_HERE) from None
+        if env_file.has_secret():
+            raise
+        others = [mistake for mistake in error.mistakes if not mistake.startswith(env_file.SECRET)]
+        missing = [mistake for mistake in error.mistakes if mistake not in others]
+        raise ConfigError(*others, *(_instead() or missing)) from None
 
 
-def refuse_orphan() -> None:
-    """A database without its secret is never given another one.
-
-    Raises: ConfigError if there is one here.
-    """
-    database = Path(configuration.DEFAULTS["DATABASE_URL"].removeprefix("sqlite:///"))
-    if database.exists():
-        raise ConfigError(ORPHANED.format(database))
+def _instead() -> list[str]:
+    """What somebody without a secret should rather know, if anything."""
+    file = env_file.database_file()
+    if file is not None and file.exists():
+        return [ORPHANED.format(file.resolve())]
+    return [] if configuration.configured() else [NOTHING_HERE]
 
 
 @contextmanager
@@ -96,7 +97,7 @@ def reading(*, quiet: bool = False) -> Iterator[Desk]:
     _require_file(config)
     store = open_store(config.database_url, read_only=True)
     try:
-        require_migrated(store)
+        _require_readable(config, store)
         check_secret(store, house.keys)
         if not quiet:
             click.echo(f"reading {shown(config)}", err=True)
@@ -182,22 +183,40 @@ def shown(config: Config) -> str:
     """The database, without its password."""
     url = sa.make_url(config.database_url)
     if config.sqlite:
-        return f"{url.database} (SQLite)"
+        return f"{_file(config).resolve()} (SQLite)"
     return f"{url.database} on {url.host or 'this machine'} (PostgreSQL)"
 
 
 def exists(config: Config) -> bool:
     """Is there a database file? Of a PostgreSQL database only asking it can tell."""
-    return not config.sqlite or Path(sa.make_url(config.database_url).database or "").is_file()
+    return not config.sqlite or _file(config).is_file()
+
+
+def _file(config: Config) -> Path:
+    return Path(sa.make_url(config.database_url).database or "")
 
 
 def _require_file(config: Config) -> None:
     if not exists(config):
-        file = sa.make_url(config.database_url).database
         raise ConfigError(
-            f"DATABASE_URL: there is no database '{file}'; run this in the folder where `connector serve` runs, or set"
-            " DATABASE_URL"
+            f"DATABASE_URL: there is no database '{_file(config).resolve()}'; run this in the folder where `connector"
+            " serve` runs, or set DATABASE_URL"
         )
+
+
+def _require_readable(config: Config, store: Store) -> None:
+    """Raises: ConfigError if it is not migrated, or if we may not make the two files that SQLite needs beside it."""
+    try:
+        require_migrated(store)
+    except StoreUnavailable:
+        file = _file(config).resolve()
+        if not config.sqlite or (os.access(file, os.R_OK) and os.access(file.parent, os.W_OK)):
+            raise
+        raise ConfigError(
+            f"DATABASE_URL: '{file}' cannot be read: while nobody serves it, SQLite makes two files beside it even to"
+            " read. Run this as the user who runs `connector serve`, or give yourself write permission on"
+            f" {file.parent}"
+        ) from None
 
 
 def _acquired(lock: StoreLock) -> bool:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from connector.cli.frame import hinted
+from connector.errors import ConnectorError
+
 if TYPE_CHECKING:
+    import sqlalchemy as sa
+
     from connector.messages import Received
     from connector.store import Store
 
@@ -41,29 +47,84 @@ def retry(dead: bool, quarantined: bool, source: str | None, reason: str, ids: t
         if wrong := [one for one in ids if not one.isdecimal()]:
             raise click.UsageError(f"'{wrong[0]}' is not an id that `connector dead` lists")
         order = operate.retry_dead(now_ms(), ids=[int(one) for one in ids], reason=reason)
+        chosen = _dead(ids)
     else:
         order = operate.retry_quarantined(now_ms(), source=source, ids=ids, reason=reason)
-    _give(order)
+        chosen = _quarantined(source, ids)
+    _give(order, chosen, ids)
 
 
-def _give(order: Received) -> None:
-    """Store an operator's order, have it done, and say what came of it."""
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What an order is about. of: each by the name that was typed for it. left: what to say of those still there."""
+
+    of: sa.Select[tuple[Any, int]]
+    unknown: str
+    left: str | None = None
+
+
+def _dead(ids: tuple[str, ...]) -> Chosen:
+    import sqlalchemy as sa
+
+    from connector.tables import outbox
+
+    found = sa.select(outbox.c.id, outbox.c.id).where(outbox.c.status == "dead")
+    found = found.where(outbox.c.id.in_([int(one) for one in ids])) if ids else found
+    return Chosen(found, "no dead delivery has the id {}; `connector dead` lists them")
+
+
+def _quarantined(source: str | None, ids: tuple[str, ...]) -> Chosen:
+    import sqlalchemy as sa
+
+    from connector.messages import Outcome
+    from connector.tables import messages
+
+    found = sa.select(messages.c.message_id, messages.c.id).where(messages.c.outcome == Outcome.QUARANTINED)
+    found = found.where(messages.c.source == source) if source else found
+    found = found.where(messages.c.message_id.in_(ids)) if ids else found
+    where = f" of {source}" if source else ""
+    return Chosen(
+        found,
+        f"no quarantined message{where} has the id {{}}; `connector log --outcome quarantined --json` lists them",
+        "failed again: see `connector log --outcome quarantined`",
+    )
+
+
+def _give(order: Received, chosen: Chosen, ids: tuple[str, ...]) -> None:
+    """Store an operator's order, have it done, and say what came of it.
+
+    Raises: ConnectorError, with nothing done, if an id is not among those it could be about.
+    """
     from connector import inbox
     from connector.cli import opening
 
     with opening.changing() as desk:
+        before = _found(desk.store, chosen)
+        unknown = sorted(set(ids) - {str(name) for name, _ in before})
+        if unknown:
+            raise ConnectorError(chosen.unknown.format(", ".join(unknown)))
         with desk.store.writing() as tx:
             inbox.store(tx, [order])
         desk.learn()
         came = _outcome(desk.store, order.message_id, 0 if desk.alone else PATIENCE_SECONDS)
         if came is None:
             click.echo(
-                "Ordered; the process that serves this database acts on it. See `connector log --source operator`."
+                hinted(
+                    "Ordered; the process that serves this database acts on it. See `connector log --source operator`."
+                )
             )
             return
         click.echo(came)
         if desk.alone:
-            click.echo("Nothing serves this database now; deliveries leave when `connector serve` runs.")
+            again = len(before & _found(desk.store, chosen)) if chosen.left else 0
+            if again:
+                click.echo(hinted(f"{again} of them {chosen.left}"))
+            click.echo(hinted("Nothing serves this database now; deliveries leave when `connector serve` runs."))
+
+
+def _found(store: Store, chosen: Chosen) -> set[tuple[Any, int]]:
+    with store.reading() as tx:
+        return {(name, number) for name, number in tx.execute(chosen.of)}
 
 
 def _outcome(store: Store, message_id: str, patience_seconds: float) -> str | None:

@@ -48,6 +48,9 @@ def explain(text: str, as_json: bool, show_emails: bool) -> None:
 def profile(names: tuple[str, ...], as_json: bool, show_emails: bool) -> None:
     """Print a person: identifiers, browsers in time, links, what was refused, and the latest events.
 
+    TYPE is email, user_id, anonymous_id, phone, <vendor>_profile_id (klaviyo_profile_id), <vendor>_user_id, or a type
+    of your own in mappings/identity.toml; ID is a profile id.
+
     \b
     Examples:
       connector profile email jane@example.com
@@ -97,7 +100,7 @@ def held(limit: int, as_json: bool, show_emails: bool) -> None:
     if not rows:
         words.say("nothing is held")
         return
-    columns = ("event", "at", "expires", "waits for", "message")
+    columns = ("event", "at (utc)", "expires (utc)", "waits for", "message")
     words.table(columns, [_held(row) for row in rows])
     words.say(f"\nReleased by {rows[0]['released_by']}.", dim=True)
 
@@ -125,7 +128,7 @@ def dead(limit: int, as_json: bool, show_emails: bool) -> None:
     if not rows:
         words.say("no delivery is dead")
         return
-    columns = ("id", "event", "at", "since", "tries", "message", "why")
+    columns = ("id", "event", "at (utc)", "since (utc)", "tries", "message", "why")
     words.table(
         columns,
         [
@@ -171,7 +174,7 @@ def _person(told: dict[str, Any], words: Words) -> None:
             (one["anonymous_id"], short_time(one["from"]) if one["from"] else "always", short_time(one["until"]))
             for one in told["browsers"]
         ]
-        words.table(("anonymousId", "from", "until"), spans, "  ")
+        words.table(("anonymousId", "from (utc)", "until (utc)"), spans, "  ")
     if told["links"]:
         words.title("Links")
         _times(words, ("kind", "left", "right"), [(_ends(one), one) for one in told["links"]])
@@ -185,7 +188,7 @@ def _person(told: dict[str, Any], words: Words) -> None:
             (short_time(one["at"]), one["outcome"], one["event"] or one["type"], one["reason"])
             for one in told["timeline"]
         ]
-        words.table(("at", "outcome", "event", "reason"), rows, "  ")
+        words.table(("at (utc)", "outcome", "event", "reason"), rows, "  ")
 
 
 def _ends(link: dict[str, Any]) -> tuple[str, str, str]:
@@ -197,4 +200,4 @@ def _times(words: Words, names: Sequence[str], rows: Sequence[tuple[Sequence[obj
     from connector.cli.show import short_time
 
     cells = [(*row, short_time(one["first_at"]), short_time(one["last_at"])) for row, one in rows]
-    words.table((*names, "first seen", "last seen"), cells, "  ")
+    words.table((*names, "first seen (utc)", "last seen (utc)"), cells, "  ")

@@ -28,18 +28,21 @@ def serve() -> None:
       connector serve
       PORT=9000 connector serve
     """
-    from connector import config as configuration
     from connector import serving
-    from connector.cli import logs, opening, welcome
+    from connector.cli import env_file, logs, opening, welcome
 
-    fresh = _first_env()
-    if fresh:
-        click.echo(welcome.text(fresh, configuration.read()))
+    begun = _first_start()
     config = opening.settings()
     opening.require_durable(config)
+    if not opening.exists(config):
+        serving.check_port(config.host, config.port)  # before anything is made
     _prepare(config)
+    for sentence in env_file.misspelt(env_file.named_by_mappings(config)):
+        click.secho(f"Warning: {sentence}", fg="yellow")
+    click.echo(welcome.first(begun, config) if begun else welcome.again(config))
     logs.start()
     serving.serve(config, make_worker, make_app)
+    click.echo("Stopped; nothing is lost.")
 
 
 @click.command()
@@ -127,18 +130,21 @@ def make_worker(config: Config, store: Store) -> Worker:
     return Worker(config, store, bootstrap.open_house(config).mappings)
 
 
-def _first_env() -> dict[str, str] | None:
-    """The ``.env`` that was made because there is no configuration at all; None if there is some."""
+def _first_start() -> str | None:
+    """What was done to ``.env`` where there was no secret and no database yet; None if nothing was."""
     from connector import config as configuration
-    from connector.cli import opening
+    from connector import serving
+    from connector.cli import env_file, opening
 
-    if configuration.configured():
+    there = env_file.ENV.exists()
+    if env_file.has_secret() or (configuration.configured() and not there):
         return None
-    opening.refuse_orphan()
-    try:
-        return configuration.write_first_env()
-    except FileExistsError:
-        return None  # another process was first: its secrets are as good
+    config = env_file.without_secret()
+    if not config.sqlite or opening.exists(config):
+        return None  # it may have had a secret: `settings` says what to do
+    opening.require_durable(config)
+    serving.check_port(config.host, config.port)
+    return env_file.complete() if there else env_file.make()
 
 
 def _prepare(config: Config) -> tuple[str, ...]:

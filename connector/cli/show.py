@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterable, Sequence
 from shutil import get_terminal_size
@@ -10,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-_ADDRESS: Final = re.compile(r"([^\s@\"'<>,;:()\[\]=])[^\s@\"'<>,;:()\[\]=]*@([^\s@\"'<>,;:()\[\]=]+)")
+from connector.answers.masking import mask
 
 COLORS: Final = {
     "stitched": "green",
@@ -65,12 +64,7 @@ class Words:
         click.echo((indent + "  ".join(parts)).rstrip())
 
     def _masked(self, text: str) -> str:
-        return text if self._show_emails else masked(text)
-
-
-def masked(text: str) -> str:
-    """``jane@x.test`` → ``j•••@x.test``, wherever it stands in a text."""
-    return _ADDRESS.sub(r"\1•••@\2", text)
+        return text if self._show_emails else mask(text)
 
 
 def as_json(value: object) -> None:

@@ -1,11 +1,16 @@
-"""What `connector serve` says at its very first start: what to paste where, and what happens without it."""
+"""What `connector serve` says: at its very first start what to paste where, at every other one where it is."""
 
 from __future__ import annotations
 
+import sys
 from typing import Final
 
 import click
 
+from connector import bootstrap
+from connector.answers.check import entrances
+from connector.cli import opening
+from connector.cli.frame import called
 from connector.config import Config
 
 SNIPPET: Final = """\
@@ -19,36 +24,58 @@ Source: https://developers.klaviyo.com/en/docs/signup_forms_api_reference (event
 """
 
 
-def text(fresh: dict[str, str], config: Config) -> str:
-    """The first steps, with the fresh secrets in them."""
-    here = f"http://{'127.0.0.1' if config.host == '0.0.0.0' else config.host}:{config.port}"  # noqa: S104 - compared only
-    steps = (_site(fresh, here), _back(), _popups(), _look(fresh, here))
-    head = (
-        "Made .env with fresh secrets, for your eyes only. Keep it with connector.db: neither works without the other."
-    )
-    return "\n\n".join((click.style(head, bold=True), *steps)) + "\n"
+def first(begun: str, config: Config) -> str:
+    """The first steps. Fresh secrets are shown on a terminal only: what is written to a file, others read.
+
+    Args: begun says what was done to ``.env``.
+    """
+    kept = f"Keep it with {opening.shown(config)}: neither works without the other."
+    head = click.style(f"{begun} {kept}", bold=True)
+    return "\n\n".join((head, _site(config), _back(), _popups(), _look(config))) + "\n"
 
 
-def _site(fresh: dict[str, str], here: str) -> str:
+def again(config: Config) -> str:
+    """Where it is, which doors are open, and what to ask: for every start but the first."""
+    doors: dict[bool, list[str]] = {True: [], False: []}
+    for path, variable in entrances(bootstrap.open_mappings(config)).items():
+        doors[bool(config.secrets_of(variable))].append(path)
+    page = "the page is closed: set INSPECTOR_TOKENS"
+    if config.secrets_of("INSPECTOR_TOKENS"):
+        page = f"page {_value(_here(config) + '/')} (token: INSPECTOR_TOKENS)"
+    lines = [
+        f"{page}; database {opening.shown(config)}",
+        f"open: {', '.join(doors[True]) or 'nothing'}; closed: {', '.join(doors[False]) or 'nothing'}",
+        f"`{called()} check` says what is missing, and what to set.",
+    ]
+    return "\n".join(lines)
+
+
+def _here(config: Config) -> str:
+    host = "127.0.0.1" if config.host == "0.0.0.0" else config.host  # noqa: S104 - compared only
+    return f"http://{f'[{host}]' if ':' in host else host}:{config.port}"
+
+
+def _site(config: Config) -> str:
     return f"""\
 {_title("1. Let Segment send to the connector")}
-   In Segment add the destination "Webhooks (Actions)" to your website's source, and connect your email platform's
-   own source (Klaviyo, Customer.io, …) to it too, and to nothing else.
+   In Segment add the destination "Webhooks (Actions)" to your website's source, and to your email platform's own
+   source (Klaviyo, Customer.io, …).
      URL            https://YOUR-HOST/webhooks/segment
-     Shared secret  {_value(fresh["SEGMENT_SHARED_SECRETS"])}
-     Mapping        send all of Track, Identify, Page, Screen, Group and Alias by POST
-   Segment needs https: put your proxy or tunnel in front of {here}"""
+     Shared secret  {_secret("SEGMENT_SHARED_SECRETS", config)}
+     Mapping        method POST; all of Track, Identify, Page, Screen, Group and Alias
+   Segment needs https: put your proxy or tunnel in front of {_here(config)}"""
 
 
 def _back() -> str:
     return f"""\
 {_title("2. Let the connector send to Segment")}
    In Segment add a source "HTTP API" and put its write key into .env as SEGMENT_WRITE_KEY=…, then start again.
-   Until then everything is received and decided, and deliveries wait."""
+   Until then everything is received and decided, and deliveries wait.
+   Its email events replace those of the email platform's source: where both would arrive, filter out the latter."""
 
 
 def _popups() -> str:
-    code = "\n".join(f"     {line}" for line in SNIPPET.splitlines())
+    code = "\n".join(f"     {line}" for line in ("<script>", *SNIPPET.splitlines(), "</script>"))
     return f"""\
 {_title("3. If you use Klaviyo's pop-up forms")}
    Put this on your pages, after Segment's own snippet:
@@ -58,12 +85,18 @@ def _popups() -> str:
    under an opaque id that is joined to the visitor if they identify later."""
 
 
-def _look(fresh: dict[str, str], here: str) -> str:
+def _look(config: Config) -> str:
     return f"""\
 {_title("4. Look at what it decides")}
-   {here}/   token {_value(fresh["INSPECTOR_TOKENS"])}
-   connector check   says what is still missing; connector log --follow shows every decision.
-   Libraries of Segment's may send email events to {here}/v1 with the write key {_value(fresh["SOURCE_WRITE_KEYS"])}"""
+   {_here(config)}/   token {_secret("INSPECTOR_TOKENS", config)}
+   {called()} check   says what is still missing; {called()} log --follow shows every decision.
+   Libraries of Segment's may send email events to {_here(config)}/v1 with the write key
+   {_secret("SOURCE_WRITE_KEYS", config)}"""
+
+
+def _secret(variable: str, config: Config) -> str:
+    shown = ",".join(config.secrets_of(variable)) or f"(none: set {variable})"
+    return _value(shown if sys.stdout.isatty() else f"see {variable} in .env")
 
 
 def _title(text: str) -> str:
