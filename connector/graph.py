@@ -201,7 +201,7 @@ class Graph:
             while frontier and goal not in came_from:
                 step: list[int] = []
                 for one in frontier:
-                    for link in sorted(self.links_of(one), key=lambda link: (link.first_at, link.a, link.b, link.kind)):
+                    for link in sorted(self.links_of(one), key=self._age):
                         other = link.a if link.b == one else link.b
                         if other in came_from or other == start:
                             continue
@@ -212,6 +212,11 @@ class Graph:
             if goal in came_from:
                 return self._trace(start, goal, came_from)
         return []
+
+    def _age(self, link: Link) -> tuple[object, ...]:
+        """Sorts the oldest first, and never by a row's number, which depends on arrival."""
+        ends = self.nodes[link.a].identifier, self.nodes[link.b].identifier
+        return (link.first_at, link.first_message, *ends, link.kind)
 
     @staticmethod
     def _trace(start: int, goal: int, came_from: dict[int, Link]) -> list[tuple[int, int, str]]:

@@ -172,8 +172,8 @@ def _placement(case: Case, draft: Draft, graph: Graph) -> Placement:
         )
     seen, shared = _browser(case, draft, graph)
     browser, user, why = (seen.b if seen else None), draft.user, _why(draft, seen, shared, graph)
-    if browser is None and user is None and arrived is None and arrived_user is not None:
-        user, why = arrived_user, "nobody is known by the address mailed to; it arrived with this userId, which is kept"
+    if browser is None and user is None and arrived is None and _is_told(draft.address, case, graph):
+        user, why = arrived_user, "the address itself names nobody; it arrived with this userId, which is kept"
     if arrived is not None and browser != arrived:
         browser, seen, why = arrived, None, "it arrived with a visitor's anonymousId, which is kept"
         if user is not None and not graph.has_browser(user, arrived):
@@ -212,6 +212,11 @@ def _arrived_user(case: Case, graph: Graph) -> int | None:
     if case.vendor_user is None or case.vendor_user not in graph.nodes:
         return None
     return next((link.a for link in graph.links_of(case.vendor_user) if link.kind == Kind.IMPLIED), None)
+
+
+def _is_told(address: int | None, case: Case, graph: Graph) -> bool:
+    """Does the vendor say that its user id and the address mailed are one? Mail for somebody else it does not."""
+    return address is not None and case.vendor_user is not None and bool(graph.links_between(address, case.vendor_user))
 
 
 def _is_declared(address: int | None, user: int | None, graph: Graph) -> bool:

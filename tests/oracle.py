@@ -15,7 +15,6 @@ import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations
 from typing import NamedTuple
 
 from connector.messages import Identifier, Message
@@ -279,8 +278,9 @@ class Oracle:
             browser: Identifier | None = arrived
         else:
             browser = self._browser(address, email.vendor_profile, user, addressee, t)
-        if user is None and browser is None and email.vendor_user is not None:
-            # Nobody is known by the address; the userId it arrived with is kept if it may be emitted.
+        told_by_vendor = address and email.vendor_user and self.directly(address, email.vendor_user, JOINING)
+        if user is None and browser is None and email.vendor_user and told_by_vendor:
+            # The address names nobody; the userId that the vendor told with it is kept if it may be emitted.
             told = Identifier("user_id", email.vendor_user.value)
             user = told if told in self.carried else None
         may_leave = address is not None and self._may_leave(address, user, None if arrived else browser, t)
@@ -376,10 +376,3 @@ class Oracle:
             for profile in self.seen
             if profile.type.endswith("_profile_id")
         )
-
-
-def limits_hold(oracle: Oracle) -> bool:
-    """No person has more of a type than its limit, and no pair of people could still be joined by a refused link."""
-    _, limits = oracle._config
-    counts = all(sum(one.type == name for one in p) <= limit for p in oracle.people for name, limit in limits.items())
-    return counts and all(a.isdisjoint(b) for a, b in combinations(oracle.people, 2))

@@ -286,7 +286,7 @@ def test_an_address_mailed_for_somebody_else_is_not_linked_to_the_profile(store:
     event = customerio(5, "friend@x.test", "jane@x.test", "cio1", "u1")
     people = who(store, identify(0, "B1", "u1", "jane@x.test"), event)
     assert people == {frozenset({"u1", "jane@x.test", "cio1"}), frozenset({"friend@x.test"})}
-    assert visitor(store, event) == ("u1", None, None, False), "the userId it came with, without the address"
+    assert visitor(store, event) == (None, None, None, False)
 
 
 # -- time, names, and what is kept ------------------------------------------------------------------------------------
@@ -359,3 +359,24 @@ def test_the_counters_follow_people_links_and_refusals(store: Store) -> None:
         "links": 5,  # u1 and B1, u1 and jane, u2 and B1, u2 and jane, jane and her hash
         "refused_links": 1,
     }
+
+
+def test_a_link_first_seen_earlier_than_was_known_changes_who_is_refused_and_the_count(store: Store) -> None:
+    received = [
+        klaviyo(0, None, "P"),
+        identify(0, None, "u1", "jane@x.test"),
+        identify(0, None, "u1", "jane@work.test"),
+        identify(0, None, "u2", "joe@x.test"),
+        *(klaviyo(n, email, "P") for n, email in ((5, "jane@x.test"), (6, "jane@work.test"), (7, "joe@x.test"))),
+    ]
+    feed(store, *received)
+    assert refused(store) == {("joe@x.test", "P", "vendor", "user_id")}
+    late = klaviyo(3, "joe@x.test", "P")
+    feed(store, late)
+    assert frozenset({"u2", "joe@x.test", "P"}) in told(store, [*received, late])
+    assert refused(store) == {
+        ("jane@x.test", "P", "vendor", "user_id"),
+        ("jane@work.test", "P", "vendor", "user_id"),
+    }
+    with store.reading() as tx:
+        assert streams.counted(tx)["refused_links"] == 2

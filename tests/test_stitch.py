@@ -280,6 +280,19 @@ def test_the_same_user_by_both_ways_is_not_ambiguous(store: Store) -> None:
     assert visitor(store, event) == ("u1", "B1", JANE, False)
 
 
+def test_a_late_sighting_of_a_known_link_settles_an_ambiguous_event_that_was_held(store: Store) -> None:
+    feed(store, page(0, None, "u1"), customerio(0, JANE, JANE, None, "u1"))
+    feed(store, identify(0, None, "u1", "ann@x.test"), identify(0, None, "u2", "joe@x.test"))
+    feed(store, klaviyo(0, "ann@x.test", "P"), klaviyo(10, "joe@x.test", "P"))
+    event = klaviyo(60, JANE, "P")
+    feed(store, event)
+    assert visitor(store, event) == (None, None, None, True), "without the address P was Joe's last"
+    assert event.message_id not in ids(store)
+    feed(store, klaviyo(50, "ann@x.test", "P"))
+    assert visitor(store, event) == ("u1", None, JANE, False)
+    assert ids(store)[event.message_id] == ("u1", None, JANE)
+
+
 # -- what counts ------------------------------------------------------------------------------------------------------
 
 
@@ -413,12 +426,20 @@ def test_what_an_email_platforms_source_calls_a_user_id_is_the_platforms(store: 
     assert visitor(store, event) == ("vend-7", "B1", JANE, False)
 
 
-def test_the_user_id_an_event_arrived_with_is_kept_where_its_address_names_nobody(store: Store) -> None:
+def test_the_user_id_told_with_an_address_is_kept_where_a_limit_keeps_the_two_apart(store: Store) -> None:
+    sixth = customerio(60, "sixth@x.test", "sixth@x.test", "cio1", "u1")
+    feed(store, *(identify(n, "B1", "u1", f"{n}@x.test") for n in range(5)), sixth)
+    assert visitor(store, sixth)[0] == "u1"
+    assert outcomes(store)[sixth.message_id] == Outcome.PASSED
+
+
+def test_mail_for_somebody_else_than_the_profile_waits_for_them(store: Store) -> None:
     event = customerio(60, "boss@x.test", JANE, "cio1", "u1")
     feed(store, page(0, "B1", "u1"), event)
-    assert visitor(store, event) == ("u1", None, None, False)
-    assert outcomes(store)[event.message_id] == Outcome.PASSED
-    assert ids(store) == {event.message_id: ("u1", None, None)}
+    assert visitor(store, event) == (None, None, None, False)
+    assert outcomes(store)[event.message_id] == Outcome.HELD
+    feed(store, identify(70, "B7", email="boss@x.test"))
+    assert ids(store) == {event.message_id: (None, "B7", "boss@x.test")}
 
 
 def test_further_ids_in_the_context_do_not_leave_beside_ours(store: Store) -> None:
