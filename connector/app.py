@@ -7,26 +7,28 @@ inspector) come as blueprints. ``close`` ends what it started.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from io import BytesIO
 from typing import Final
 
 import orjson
-from flask import Blueprint, Flask, Response, request
+from flask import Blueprint, Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
+from werkzeug.wsgi import get_input_stream
 
 from connector import metrics
+from connector.bodies import Bodies, Crowded
 from connector.config import Config
 from connector.errors import StoreUnavailable, log_failure
 from connector.group_commit import GroupCommit
 from connector.messages import Milliseconds, now_ms
-from connector.receive import MAX_BODY_BYTES, Answer, Reception, ingest, said
+from connector.receive import Answer, Reception, crowded, ingest, said
 from connector.refusals import Refusals
 from connector.sources import Incoming
 from connector.store import Store
 
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-CHUNK: Final = 256 * 1024
-DRAIN_BYTES: Final = 64 * 1024 * 1024
-"""How much of a body that is too large we still read, so that its sender hears the 413 and no broken pipe."""
+BODILESS: Final = ("GET", "HEAD", "OPTIONS")
+"""Whatever body these bring is never looked at."""
 
 EXTENSION: Final = "connector"
 
@@ -36,6 +38,7 @@ class Doors:
 
     def __init__(self, config: Config, store: Store, now: Callable[[], Milliseconds] = now_ms) -> None:
         self.store = store
+        self.bodies = Bodies()
         self.commits = GroupCommit(store)
         self.refusals = Refusals(store)
         self.reception = Reception(config.secrets_of, self.commits.submit, self.refusals.note, now)
@@ -55,6 +58,7 @@ def create_app(
     """The application of one process. ``close(app)`` when it has answered its last request."""
     app = Flask("connector", static_folder=None)
     doors = app.extensions[EXTENSION] = Doors(config, store, now)
+    app.before_request(lambda: _take_body(doors))
     _receive(app, doors.reception)
     _observe(app, store, now)
     for blueprint in blueprints:
@@ -100,21 +104,22 @@ def _observe(app: Flask, store: Store, now: Callable[[], Milliseconds]) -> None:
         return Response(text, content_type=metrics.CONTENT_TYPE)
 
 
+def _take_body(doors: Doors) -> Response | None:
+    """Read the body of whatever route, so that none waits for a sender outside the places that are for it."""
+    g.body = b""
+    if request.endpoint is None or request.method in BODILESS:
+        return None
+    try:
+        g.body = doors.bodies.read(get_input_stream(request.environ))
+    except Crowded:
+        return _response(crowded(request.path, doors.reception))
+    request.environ |= {"wsgi.input": BytesIO(g.body), "wsgi.input_terminated": True}
+    return None
+
+
 def _incoming() -> Incoming:
     headers = {name.lower(): value for name, value in request.headers.items()}
-    return Incoming(request.method, request.path, headers, _body(), request.args.get("token"))
-
-
-def _body() -> bytes:
-    """The body, or just more than the bound of it: neither Content-Length nor the sender is believed."""
-    parts: list[bytes] = []
-    size = 0
-    while size <= MAX_BODY_BYTES and (part := request.stream.read(CHUNK)):
-        parts.append(part)
-        size += len(part)
-    while MAX_BODY_BYTES < size <= DRAIN_BYTES and (part := request.stream.read(CHUNK)):
-        size += len(part)
-    return b"".join(parts)
+    return Incoming(request.method, request.path, headers, g.body, request.args.get("token"))
 
 
 def _response(answer: Answer) -> Response:

@@ -65,6 +65,13 @@ class Config:
     variables: Mapping[str, str] = field(repr=False)
 
     @property
+    def public_host(self) -> str:
+        """Where ``connector web`` listens: HOST, else everywhere if a platform set PORT and routes to it."""
+        if self.variables.get("HOST") or not self.variables.get("PORT"):
+            return self.host
+        return "0.0.0.0"  # noqa: S104 - what a platform expects of its web process
+
+    @property
     def sqlite(self) -> bool:
         return self.database_url.startswith("sqlite")
 
@@ -82,7 +89,7 @@ def read(environ: Mapping[str, str] | None = None, env_file: Path = Path(".env")
     mistakes: list[str] = []
     config = Config(
         database_url=_database_url(variables["DATABASE_URL"], mistakes),
-        host=variables["HOST"] or ("0.0.0.0" if variables["PORT"] else "127.0.0.1"),  # noqa: S104 - a platform that sets PORT routes to it
+        host=variables["HOST"] or "127.0.0.1",
         port=_port(variables["PORT"], mistakes),
         mappings=_folder(variables["MAPPINGS"], mistakes),
         secret=_secret(variables["CONNECTOR_SECRET"], mistakes),
@@ -133,8 +140,18 @@ def write_first_env(env_file: Path = Path(".env")) -> dict[str, str]:
 
 
 def _variables(environ: Mapping[str, str], env_file: Path) -> dict[str, str]:
-    filed = {name: value or "" for name, value in dotenv_values(env_file).items()} if env_file.is_file() else {}
-    return {**DEFAULTS, **_set(filed), **_set(environ)}
+    return {**DEFAULTS, **_set(_filed(env_file)), **_set(environ)}
+
+
+def _filed(env_file: Path) -> dict[str, str]:
+    if not env_file.is_file():
+        return {}
+    try:
+        return {name: value or "" for name, value in dotenv_values(env_file).items()}
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{env_file}: it is not a text in UTF-8; save it as UTF-8") from error
+    except OSError as error:
+        raise ConfigError(f"{env_file}: it cannot be read: {error.strerror}; let this user read it") from error
 
 
 def _set(values: Mapping[str, str]) -> dict[str, str]:
@@ -145,14 +162,31 @@ def _set(values: Mapping[str, str]) -> dict[str, str]:
 def _database_url(text: str, mistakes: list[str]) -> str:
     scheme, colon, rest = text.partition("://")
     if scheme in ("postgres", "postgresql", "postgresql+psycopg") and colon:
+        if not _is_url(f"postgresql://{rest}"):
+            mistakes.append(
+                "DATABASE_URL: expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE, and PORT is no number or a part"
+                " is missing; special characters of the password are written as %-escapes"
+            )
         return f"postgresql+psycopg://{rest}"
     if scheme == "sqlite" and rest.startswith("/") and len(rest) > 1 and ":memory:" not in rest:
         return text
     mistakes.append(
         "DATABASE_URL: expected sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
-        f" (an in-memory database cannot keep what it acknowledged), found a URL that starts with '{scheme}'"
+        " (an in-memory database cannot keep what it acknowledged), found "
+        + (f"a URL that starts with '{scheme}'" if colon else "something else")  # which may be a secret
     )
     return text
+
+
+def _is_url(text: str) -> bool:
+    from sqlalchemy import make_url  # slow to import, and only those commands read a configuration that use it
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        make_url(text)
+    except (ArgumentError, ValueError):
+        return False
+    return True
 
 
 def _port(text: str, mistakes: list[str]) -> int:

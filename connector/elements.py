@@ -20,6 +20,9 @@ from connector.messages import Json
 MAX_ELEMENTS: Final = 20_000
 """Segment sends at most 4,000 elements a request, Klaviyo 1,000. Nine megabytes of ``[1,1,…`` are an attack."""
 
+MAX_MEMBERS: Final = 1_000
+"""The envelopes we know have a handful of members; each costs a step in Python before its sender is known."""
+
 MAX_KEY: Final = 200
 
 NOT_JSON: Final = "the body is not JSON: send one JSON object or an array of them, in UTF-8"
@@ -117,8 +120,11 @@ def storable(element: Element) -> Element:
         return replace(element, text=_WRITE_KEY.sub('"writeKey":""', element.text))
     if "writeKey" not in element.value:
         return element
-    value = {name: member for name, member in _exact(element).items() if name != "writeKey"}
-    return Element(dumps(value), value)
+    try:
+        value = {name: member for name, member in _exact(element).items() if name != "writeKey"}
+        return Element(dumps(value), value)
+    except RecursionError:  # it could be read, from fewer calls deep
+        return Element(_WRITE_KEY.sub('"writeKey":""', element.text), None, UNREADABLE)
 
 
 def dedupe_key(given: Json, text: str) -> str:
@@ -219,7 +225,11 @@ class _Reader:
         members: dict[str, Element] = {}
         found: list[Element] | None = None
         more = self.peek() != "}"
+        steps = 0
         while more:
+            steps += 1  # not len(members): the same name may come again and again
+            if steps > MAX_MEMBERS:
+                raise TooLarge(f"the request's object has more than {MAX_MEMBERS} members")
             name = self.element().value
             self.take(":")
             if not isinstance(name, str):

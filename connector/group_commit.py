@@ -77,8 +77,12 @@ class GroupCommit:
             self._writer.join()
 
     def _directly(self, received: Sequence[Received]) -> Kept:
+        deadline = time.monotonic() + self._timeout  # for the connection and for what is done with it
         with self._store.writing(self._timeout) as tx:
-            limit = sa.func.set_config("statement_timeout", f"{int(self._timeout * 1000)}", True)
+            left = int((deadline - time.monotonic()) * 1000)
+            if left <= 0:
+                raise StoreUnavailable(f"nothing could be committed within {self._timeout:g} seconds")
+            limit = sa.func.set_config("statement_timeout", f"{left}", True)
             tx.execute(sa.select(limit))
             return inbox.store(tx, received)
 

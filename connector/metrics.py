@@ -17,6 +17,11 @@ from connector.tables import inbox as inbox_rows
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
+FALLING: Final = re.compile(
+    r"profiles|links|refused_links|quarantined|email\.(?:held|ambiguous)|outbox\..*\.(?:held|pending|dead)"
+)
+"""What can become less: a gauge. A counter that falls would look to Prometheus like a restart, and be added again."""
+
 WORKER_SILENT_MS: Final = 30 * SECOND
 BACKLOG_MS: Final = 15 * 60 * SECOND
 
@@ -30,8 +35,9 @@ def exposition(tx: sa.Connection, now: Milliseconds) -> str:
             case ["rejected", source, reason]:
                 lines.append(f"connector_rejected_total{_labels(source=source, reason=reason)} {value}")
             case _:
-                metric = "connector_" + re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") + "_total"
-                plain += [f"# TYPE {metric} counter", f"{metric} {value}"]
+                metric = "connector_" + re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+                metric, kind = (metric, "gauge") if FALLING.fullmatch(name) else (f"{metric}_total", "counter")
+                plain += [f"# TYPE {metric} {kind}", f"{metric} {value}"]
     lines += plain
     lines += ["# TYPE connector_inbox_waiting gauge", f"connector_inbox_waiting {inbox.waiting(tx)}"]
     age = backlog_age(tx, now)

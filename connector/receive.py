@@ -15,16 +15,17 @@ from typing import Final
 
 import orjson
 
+from connector.bodies import MAX_BODY_BYTES
 from connector.elements import TooLarge
 from connector.errors import ClosedError, ConnectorError, PayloadError, StoreUnavailable, VerificationError, log_failure
 from connector.inbox import Kept
 from connector.messages import Json, Milliseconds, Received, now_ms
 from connector.sources import Incoming, Read, SecretsOf, customerio, klaviyo, segment, tracking
 
-MAX_BODY_BYTES: Final = 9 * 1024 * 1024
-"""Segment sends up to 8 MB; the rest is air. A 413 costs the sender its whole batch."""
-
 TOO_LARGE: Final = f"the body is larger than {MAX_BODY_BYTES} bytes: send smaller batches"
+
+MAX_MEMBERS: Final = 16
+"""gzip streams that may follow each other in one body: each costs a copy of all that follow it."""
 
 RETRY_AFTER_SECONDS: Final = 5
 
@@ -36,6 +37,7 @@ PROVIDERS: Final[Mapping[str, Read]] = {
 """Who may post to ``/webhooks/<provider>``."""
 
 BUSY: Final = "the connector cannot store anything right now; nothing of this request was acknowledged, send it again"
+CROWDED: Final = "too many requests are being received at this moment; nothing of this one was read, send it again"
 
 ACROSS_ORIGINS: Final = {
     "Access-Control-Allow-Origin": "*",
@@ -103,6 +105,14 @@ def ingest(request: Incoming, reception: Reception) -> Answer:
     return _json(200, told, door.headers)
 
 
+def crowded(path: str, reception: Reception) -> Answer:
+    """The answer to a request whose body is not read because too many others are."""
+    door = _door(path)
+    if door is not None:
+        reception.refused(door.source, "crowded", CROWDED, reception.now())
+    return said(503, CROWDED, {**(door.headers if door else {}), "Retry-After": str(RETRY_AFTER_SECONDS)})
+
+
 def said(status: int, message: str, headers: Mapping[str, str] | None = None) -> Answer:
     """A refusal in plain words; Segment shows ``message`` to its customer."""
     return _json(status, {"message": message}, headers or {})
@@ -142,7 +152,11 @@ def _inflated(body: bytes, window_bits: int) -> bytes:
     """At most one byte more than the bound, whatever the stream claims to hold."""
     parts: list[bytes] = []
     room = MAX_BODY_BYTES + 1
+    members = 0
     while body and room > 0:
+        if members == MAX_MEMBERS:
+            raise PayloadError(f"the compressed body is more than {MAX_MEMBERS} streams: compress it as one")
+        members += 1
         stream = zlib.decompressobj(window_bits)
         try:
             parts.append(stream.decompress(body, room))

@@ -24,21 +24,26 @@ from multiprocessing.util import Finalize
 from typing import Any, Final, Protocol, cast
 
 from flask import Flask
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
 from granian.log import LogLevels
 from granian.server.mp import MPServer
 
 from connector import app as doors
 from connector.config import Config
-from connector.errors import ConfigError
+from connector.errors import ConfigError, ConnectorError
 from connector.lock import StoreLock
 from connector.store import Store, open_store
 
-THREADS: Final = 32
+THREADS: Final = 64
+"""More than ``bodies.READERS``, so that some are left to answer when senders that stall hold all those."""
+
 STOP_SECONDS: Final = 18
 """When granian kills a child that does not end: platforms kill us all a little later."""
 
 WORKER_STOP_SECONDS: Final = 15
+END_SECONDS: Final = 15.5
+"""When a child that was told to stop ends, even if a request is stalled: while it still can end cleanly."""
+
 PATIENCE_SECONDS: Final = 1.0
 """A predecessor that was just killed needs a moment to be gone; whoever still serves after that, serves."""
 
@@ -70,7 +75,7 @@ def serve(config: Config, make_worker: MakeWorker, make_app: MakeApp = doors.cre
     """
     if config.sqlite:
         _patiently(partial(_check_lock, config.database_url))
-    _run(config, 1, partial(_load, config, make_app, make_worker))
+    _run(config, config.host, 1, partial(_load, config, make_app, make_worker))
 
 
 def web(config: Config, make_app: MakeApp = doors.create_app) -> None:
@@ -80,7 +85,7 @@ def web(config: Config, make_app: MakeApp = doors.create_app) -> None:
     """
     if config.sqlite:
         raise ConfigError("DATABASE_URL: connector web needs PostgreSQL; with SQLite use connector serve")
-    _run(config, min(os.cpu_count() or 1, 4), partial(_load, config, make_app, None))
+    _run(config, config.public_host, min(os.cpu_count() or 1, 4), partial(_load, config, make_app, None))
 
 
 def check_port(host: str, port: int) -> None:
@@ -139,13 +144,14 @@ def _patiently(check: Callable[[], None]) -> None:
             time.sleep(0.02)
 
 
-def _run(config: Config, children: int, load: Callable[[], Any]) -> None:
-    _patiently(partial(check_port, config.host, config.port))
+def _run(config: Config, host: str, children: int, load: Callable[[_Child], Flask]) -> None:
+    _patiently(partial(check_port, host, config.port))
     server = _Server(
         "connector",  # a name for messages; the loader knows what to load
-        address=config.host,
+        address=host,
         port=config.port,
         interface=Interfaces.WSGI,
+        http=HTTPModes.http1,  # what senders and platforms speak; telling the two apart has no deadline for headers
         workers=children,
         blocking_threads=THREADS,
         websockets=False,
@@ -154,7 +160,7 @@ def _run(config: Config, children: int, load: Callable[[], Any]) -> None:
         workers_kill_timeout=STOP_SECONDS,
     )
     server.hangup_ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    shown = f"[{config.host}]" if ":" in config.host else config.host
+    shown = f"[{host}]" if ":" in host else host
     log.info("action=serve url=http://%s:%d pid=%d children=%d", shown, config.port, os.getpid(), children)
     try:
         server.serve(target_loader=partial(_in_child, os.getpid(), load), wrap_loader=False)
@@ -164,44 +170,81 @@ def _run(config: Config, children: int, load: Callable[[], Any]) -> None:
             raise
 
 
-def _in_child(parent: int, load: Callable[[], Any]) -> Any:
+class _Child:
+    """What one child runs, and the two moments of its end, each of which comes once however often it is called."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._worker: Works | None = None
+        self._stopping: threading.Thread | None = None
+        self._deadline = 0.0
+        self._house: tuple[Flask, Store, StoreLock | None] | None = None
+
+    def run(self, app: Flask, worker: Works | None, store: Store, lock: StoreLock | None) -> None:
+        """Start the worker, unless a stop was heard already, and see to the end."""
+        with self._lock:
+            self._house = app, store, lock
+            # Runs after granian has answered its last request and before the process joins its threads.
+            Finalize(None, self.finish, exitpriority=100)
+            if worker and not self._stopping:
+                self._worker = worker
+                worker.start()
+
+    def stop_working(self) -> threading.Thread:
+        """The worker takes nothing new from now on; the thread ends when its current attempts are settled."""
+        with self._lock:
+            if self._stopping is None:
+                stop = self._worker.stop if self._worker else lambda: None
+                self._stopping = threading.Thread(target=stop, name="connector-stop", daemon=True)
+                self._deadline = time.monotonic() + WORKER_STOP_SECONDS
+                self._stopping.start()
+            return self._stopping
+
+    def finish(self) -> None:
+        """Last attempts settled, last refusals counted, then the store, then the lock: nobody else may come earlier."""
+        stopping = self.stop_working()
+        stopping.join(max(0.0, self._deadline - time.monotonic()))
+        with self._lock:
+            house, self._house = self._house, None
+            if house is None:
+                return
+            app, store, lock = house
+            doors.close(app)
+            store.dispose()
+            if lock:
+                lock.release()
+
+    def end(self) -> None:
+        """End the process without waiting for requests any longer: they were not acknowledged and are sent again."""
+        try:
+            self.finish()
+        finally:
+            os._exit(0)
+
+
+def _in_child(parent: int, load: Callable[[_Child], Flask]) -> Flask:
     """What granian calls in the child to get its WSGI application."""
-    _stop_once()
+    child = _Child()
+    _stop_once(child)
     _die_with(parent)
     try:
-        return load()
-    except ConfigError as error:
+        return load(child)
+    except ConnectorError as error:
         log.error("action=serve error=%s", error)
         sys.exit(1)
 
 
-def _load(config: Config, make_app: MakeApp, make_worker: MakeWorker | None) -> Flask:
+def _load(config: Config, make_app: MakeApp, make_worker: MakeWorker | None, child: _Child) -> Flask:
     lock = StoreLock(config.database_url) if config.sqlite else None
     if lock:
-        lock.acquire()
+        lock.acquire(stop=os.getppid())
     store = open_store(config.database_url)
     app = make_app(config, store)
-    worker = make_worker(config, store) if make_worker else None
-    # Runs after granian has answered its last request and before the process joins its threads.
-    Finalize(None, _finish, (app, worker, store, lock), exitpriority=100)
-    if worker:
-        worker.start()
+    child.run(app, make_worker(config, store) if make_worker else None, store, lock)
     return app
 
 
-def _finish(app: Flask, worker: Works | None, store: Store, lock: StoreLock | None) -> None:
-    """Last attempts settled, last refusals counted, then the store, then the lock: nobody else may come earlier."""
-    if worker:
-        stopping = threading.Thread(target=worker.stop, name="connector-stop", daemon=True)
-        stopping.start()
-        stopping.join(WORKER_STOP_SECONDS)
-    doors.close(app)
-    store.dispose()
-    if lock:
-        lock.release()
-
-
-def _stop_once() -> None:
+def _stop_once(child: _Child) -> None:
     """Let granian's child hear one SIGTERM only.
 
     Platforms signal every process and terminals the whole group, so the child would hear them and then its parent:
@@ -210,11 +253,15 @@ def _stop_once() -> None:
     """
     before = signal.getsignal(signal.SIGTERM)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
-    threading.Thread(target=_stop, args=(before,), name="connector-signals", daemon=True).start()
+    threading.Thread(target=_stop, args=(before, child), name="connector-signals", daemon=True).start()
 
 
-def _stop(before: Any) -> None:
+def _stop(before: Any, child: _Child) -> None:
     signal.sigwait({signal.SIGTERM})
+    last = threading.Timer(END_SECONDS, child.end)
+    last.daemon = True
+    last.start()
+    child.stop_working()  # at once: granian waits for its requests first
     handler = signal.getsignal(signal.SIGTERM)
     while handler is before:  # still starting
         time.sleep(0.01)

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from connector.errors import StoreUnavailable
+from connector.lock import private_file
 
 LOCK_SECONDS: Final = 3.5
 """How long a writer waits for the store before it says 503: Customer.io hangs up after 4 s, Segment after 5."""
@@ -161,6 +162,8 @@ def _sqlite(database_url: str, read_only: bool) -> sa.Engine:
     url = sa.make_url(database_url)
     if read_only:
         url = url.set(database=f"file:{url.database}").update_query_dict({"mode": "ro", "uri": "true"})
+    else:
+        private_file(database_url)
     engine = sa.create_engine(
         url,
         poolclass=sa.pool.QueuePool,

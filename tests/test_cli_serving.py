@@ -157,8 +157,7 @@ def test_an_env_file_without_secrets_is_completed_while_there_is_no_database(sta
     assert serve.output.startswith("Warning: HOLD_EMIAL in .env is not a setting; did you mean HOLD_EMAIL?\n")
     assert (
         f"Added CONNECTOR_SECRET, SEGMENT_SHARED_SECRETS to {tmp_path}/.env; what was in it is as it was. Others may"
-        " read it: chmod 600 .env."
-        in serve.output
+        " read it: chmod 600 .env." in serve.output
     )
     text = (tmp_path / ".env").read_text()
     assert re.fullmatch(re.escape(mine) + r"\nCONNECTOR_SECRET=\w{64}\nSEGMENT_SHARED_SECRETS=\w{40}\n", text)

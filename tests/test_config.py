@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -70,6 +71,33 @@ def test_a_store_that_cannot_keep_anything_is_refused(tmp_path: Path, text: str)
         read(tmp_path, DATABASE_URL=text)
 
 
+@pytest.mark.parametrize("url", ["postgres://u:p@h:54x/d", "postgresql://u:p@h:/d:", "postgresql://u:p@[::1:5432/d"])
+def test_a_database_url_that_cannot_be_read_is_a_mistake_in_words(tmp_path: Path, url: str) -> None:
+    with pytest.raises(ConfigError, match="DATABASE_URL: expected postgresql://USER"):
+        read(tmp_path, DATABASE_URL=url)
+
+
+def test_what_is_no_database_url_is_never_printed(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path, DATABASE_URL="a-secret-in-the-wrong-line")
+    assert "a-secret" not in str(caught.value)
+    assert str(caught.value).endswith("found something else")
+
+
+@pytest.mark.parametrize("content", [b"CONNECTOR_SECRET=caf\xe9", "CONNECTOR_SECRET=0123456789abcdef".encode("utf-16")])
+def test_an_env_file_that_is_not_utf8_is_a_mistake_in_words(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / ".env").write_bytes(content)
+    with pytest.raises(ConfigError, match="it is not a text in UTF-8"):
+        read(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+def test_an_env_file_that_may_not_be_read_is_a_mistake_in_words(tmp_path: Path) -> None:
+    (tmp_path / ".env").touch(mode=0)
+    with pytest.raises(ConfigError, match="it cannot be read"):
+        read(tmp_path)
+
+
 def test_a_url_may_be_http_on_loopback_only(tmp_path: Path) -> None:
     assert read(tmp_path, SEGMENT_API_URL="http://127.0.0.1:99/v1/").segment_api_url == "http://127.0.0.1:99/v1"
     with pytest.raises(ConfigError, match="https"):
@@ -98,9 +126,19 @@ def test_no_secret_is_in_the_words_of_the_configuration(tmp_path: Path) -> None:
     assert "secret" not in repr(settings).replace("secret=", "") and SECRET["CONNECTOR_SECRET"] not in repr(settings)
 
 
-def test_a_platform_that_sets_port_is_listened_to_from_outside(tmp_path: Path) -> None:
-    assert read(tmp_path, PORT="5000").host == "0.0.0.0"  # noqa: S104 - what is asserted
-    assert read(tmp_path, PORT="5000", HOST="127.0.0.1").host == "127.0.0.1"
+def test_only_the_web_process_of_a_platform_that_sets_port_is_listened_to_from_outside(tmp_path: Path) -> None:
+    hosts = {
+        (host, port): (settings.host, settings.public_host)
+        for host in ("", "127.0.0.2")
+        for port in ("", "5000")
+        for settings in [read(tmp_path, HOST=host, PORT=port)]
+    }
+    assert hosts == {
+        ("", ""): ("127.0.0.1", "127.0.0.1"),
+        ("", "5000"): ("127.0.0.1", "0.0.0.0"),  # noqa: S104 - what is asserted
+        ("127.0.0.2", ""): ("127.0.0.2", "127.0.0.2"),
+        ("127.0.0.2", "5000"): ("127.0.0.2", "127.0.0.2"),
+    }
 
 
 def test_the_first_env_is_the_owners_alone_and_never_written_over(tmp_path: Path) -> None:

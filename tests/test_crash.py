@@ -126,9 +126,8 @@ def test_a_second_serve_on_the_same_store_or_port_refuses(tmp_path: Path, segmen
         assert len(connector.children()) == 1
         assert requests.get(f"{connector.url}/healthz", timeout=5).status_code == 200
     assert (same_store.returncode, same_port.returncode) == (1, 1)
-        assert connector.process is not None
-        serving = connector.process.pid
-    assert f"process {serving} already serves this database" in same_store.stderr
+    assert connector.process is not None
+    assert f"process {connector.process.pid} already serves this database" in same_store.stderr
     assert str(connector.port) in same_port.stderr
 
 

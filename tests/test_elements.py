@@ -36,7 +36,7 @@ def test_what_is_too_deep_to_read_is_cut_out_as_exactly(
     value: Any, last: dict[str, Any], layout: dict[str, Any]
 ) -> None:
     """The scanner that counts brackets ends where the parser would have ended."""
-    deep = '{"d":' + "[" * 2_000 + json.dumps(value, **layout) + "]" * 2_000 + "}"
+    deep = '{"d":' + "[" * 20_000 + json.dumps(value, **layout) + "]" * 20_000 + "}"
     after = json.dumps(last, **layout)
     found = split(f"[{deep} , {after}]")
     assert [element.text for element in found] == [deep, after]
@@ -79,3 +79,9 @@ def test_only_the_write_key_is_taken_away(value: dict[str, Any]) -> None:
     clean = storable(keyed)
     assert (clean.value, clean.rotten) == (value, None)
     assert "secret-7f3a" not in clean.text
+
+
+@pytest.mark.parametrize("levels", [100, 900, 1_000, 1_015, 1_020, 3_000])
+def test_a_deep_element_loses_its_write_key_too(levels: int) -> None:
+    (element,) = split('{"writeKey":"wk-secret","d":' + "[" * levels + "]" * levels + "}")
+    assert "wk-secret" not in storable(element).text

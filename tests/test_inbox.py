@@ -227,6 +227,13 @@ class TestGroupCommit:
                 commits.submit([message(1)])
         assert commits.submit([message(1)]) == Kept(stored=1)
 
+    def test_waiting_for_a_connection_and_for_the_commit_have_one_deadline(self, postgres_store: Store) -> None:
+        """Here no time is left once there is a connection; a limit of 0 would mean to PostgreSQL that there is none."""
+        commits = GroupCommit(postgres_store, timeout_seconds=0.0)
+        with pytest.raises(StoreUnavailable):
+            commits.submit([message(1)])
+        assert ids_of(postgres_store) == []
+
     def test_what_was_acknowledged_while_stopping_is_on_disk_and_nothing_is_taken_after(self, store: Store) -> None:
         commits = GroupCommit(store)
         acknowledged: list[str] = []

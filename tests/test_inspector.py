@@ -5,19 +5,26 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from connector import answers, inspector
+from connector import answers, inbox, inspector
 from connector import app as doors
+from connector.answers.masking import mask
+from connector.bodies import READERS
+from connector.elements import dedupe_key
 from connector.inspector.access import WINDOW_SECONDS, WRONG, Access
-from connector.inspector.pages import mask, percent, sentence
+from connector.inspector.pages import percent, sentence
+from connector.messages import Received
 from connector.store import Store
-from tests.told import call, configured, feed, house, identify, opened, page
+from tests.told import NOW, call, configured, feed, house, identify, opened, page
 
 BEARER = {"Authorization": "Bearer the-token"}
 HOUSE = house()
@@ -157,6 +164,53 @@ def test_a_store_that_is_away_is_a_503(sqlite_store: Store) -> None:
     doors.close(app)
 
 
+NUL = ("/messages/%00", "/profiles/a%00b", "/log?q=%00", "/log?source=%00", "/log?event=a%00", "/log?%00=1")
+
+
+@pytest.mark.parametrize("path", [*NUL, "/profiles?type=email&value=a%00b@x.test", "/%00"])
+def test_a_nul_is_a_400_in_words_before_anything_is_asked(store: Store, path: str) -> None:
+    app = application(store)
+    client = app.test_client()
+    assert client.get(f"/api{path}").status_code == 401
+    assert told(client, f"/api{path}", 400) == {"message": "the address contains a NUL character (%00): leave it out"}
+    doors.close(app)
+
+
+@pytest.mark.parametrize("path", ["/messages/%00", "/profiles/a%00b", "/?q=%00", "/?outcome=held%00"])
+def test_a_nul_is_a_400_in_words_on_the_pages_too(store: Store, path: str) -> None:
+    app = application(store)
+    client = signed_in(app.test_client())
+    assert "the address contains a NUL character" in text_of(client, path, 400)
+    doors.close(app)
+
+
+@pytest.mark.parametrize("message_id", ["m" * 201, "tab\there", "ü" * 300])
+def test_a_message_is_found_by_the_id_its_sender_gave_it_however_it_is_stored(
+    client: FlaskClient, sqlite_store: Store, message_id: str
+) -> None:
+    stored = dedupe_key(message_id, "")
+    assert stored != message_id
+    one = replace(page(message_id, "10:00:00", "A1"), message_id=stored)
+    path = quote(message_id)
+    with sqlite_store.writing() as tx:
+        inbox.store(tx, [one])
+    assert told(client, f"/api/messages/{path}")["decision"]["outcome"] == "waiting"
+    feed(sqlite_store, HOUSE, [])
+    signed_in(client)
+    assert told(client, f"/api/messages/{path}")["message"]["message_id"] == stored
+    assert told(client, f"/api/messages/segment/{path}")["message"]["message_id"] == stored
+    assert [entry["message_id"] for entry in told(client, f"/api/log?q={path}")["entries"]] == [stored]
+    assert "learned" in text_of(client, f"/messages/{path}")
+
+
+def test_a_deeply_nested_body_is_shown_as_it_came(client: FlaskClient, sqlite_store: Store) -> None:
+    deep = '{"messageId":"deep","d":' + "[" * 400 + '"jane@x.test"' + "]" * 400 + "}"
+    feed(sqlite_store, HOUSE, [Received("segment", "deep", deep, NOW)])
+    signed_in(client)
+    assert deep.replace("jane@", "j•••@") in html.unescape(client.get("/messages/deep").text)
+    assert told(client, "/api/messages/deep")["message"]["raw"] == deep
+
+
 # -- signing in ---------------------------------------------------------------------------------------------------
 
 
@@ -209,17 +263,32 @@ def test_guessing_is_slow_for_who_guesses_and_nobody_else() -> None:
     access = Access(configured(), clock=lambda: now[0])
     decisions = [access.by_token("wrong", "192.0.2.1") for _ in range(WRONG)]
     assert decisions == ["unknown"] * WRONG
-    assert access.by_token("the-token", "192.0.2.1") == "slow down"
-    assert access.by_token("the-token", "192.0.2.2") == "welcome"
+    assert access.by_token("wrong", "192.0.2.1") == "slow down"
+    assert access.by_token("the-token", "192.0.2.1") == "welcome", "behind a router both have one address"
+    assert access.by_token("wrong", "192.0.2.2") == "unknown"
     now[0] += WINDOW_SECONDS
-    assert access.by_token("the-token", "192.0.2.1") == "welcome"
+    assert access.by_token("wrong", "192.0.2.1") == "unknown"
 
 
 def test_too_many_wrong_tokens_are_a_429_on_both_ways_in(client: FlaskClient) -> None:
     for _ in range(WRONG):
         client.get("/api/stats", headers={"Authorization": "Bearer wrong"})
-    for response in (client.get("/api/stats", headers=BEARER), client.post("/sign-in", data={"token": "the-token"})):
+    wrong = {"Authorization": "Bearer wrong"}
+    for response in (client.get("/api/stats", headers=wrong), client.post("/sign-in", data={"token": "wrong"})):
         assert (response.status_code, response.headers["Retry-After"]) == (429, "60")
+    assert client.get("/api/stats", headers=BEARER).status_code == 200
+    assert client.post("/sign-in", data={"token": "the-token"}).status_code == 303
+
+
+def test_the_sign_in_form_waits_for_nobody_where_the_places_to_read_are_taken(client: FlaskClient) -> None:
+    bodies = client.application.extensions["connector"].bodies
+    with ExitStack() as taken:
+        for _ in range(READERS):
+            taken.enter_context(bodies.place())
+        response = client.post("/sign-in", data={"token": "the-token"})
+        assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
+        assert client.get("/").status_code == 401
+    signed_in(client)
 
 
 # -- the pages ----------------------------------------------------------------------------------------------------
@@ -284,11 +353,36 @@ def test_no_page_shows_an_address(client: FlaskClient, sqlite_store: Store) -> N
         assert "j•••" in response.text
 
 
+def test_addresses_in_names_of_things_are_masked_too(client: FlaskClient, sqlite_store: Store) -> None:
+    """In event names, vendors, messageIds and the links made of them, and in addresses of unusual looks."""
+    name = "Sent to jane@x.test"
+    feed(
+        sqlite_store,
+        HOUSE,
+        [
+            call("jane@x.test-1", "10:00:00", type="track", event=name, anonymousId="A1"),
+            identify("jane@x.test-2", "10:05:00", "A1", email="jane@x.test", name='"jane doe"@x.test jane%40x.test'),
+            opened("jane@x.test-3", "11:00:00", "jane@x.test", context={"integration": {"name": "jane@x.test"}}),
+        ],
+    )
+    signed_in(client)
+    overview = client.get("/").text
+    paths = re.findall(r'href="(/decisions/\d+)"', overview)
+    assert len(paths) == 3
+    for page_of in (overview, *(client.get(path).text for path in paths)):
+        assert re.findall(r"jane[^<]{0,12}(?:@|%40|&#64;)x", html.unescape(page_of)) == []
+    assert "Sent to j•••@x.test" in text_of(client, paths[-1])
+    assert "j•••@x.test-2" in text_of(client, paths[0]), "the link it stands on, by its message"
+    assert client.get("/decisions/99").status_code == 404
+    assert client.get(f"/decisions/{10**30}").status_code == 404
+
+
 def test_the_pages_lead_from_a_decision_to_its_message_and_its_person(client: FlaskClient, sqlite_store: Store) -> None:
     story(sqlite_store)
     signed_in(client)
-    links = re.findall(r'href="(/messages/[^"]+)"', client.get("/").text)
-    assert "/messages/segment/o1" in links
+    links = re.findall(r'href="(/decisions/[^"]+)"', client.get("/").text)
+    assert len(links) == 6
+    assert 'href="/messages/i1"' in client.get("/messages/o1").text
     for path in links:
         assert client.get(path).status_code == 200
     text = text_of(client, "/messages/o1")
@@ -314,6 +408,12 @@ def test_masks_and_figures_read_well() -> None:
     assert mask("Jane.Doe+x@mail.x.test, b@y.test") == "J•••@mail.x.test, b•••@y.test"
     assert mask("https://s.test/?e=jane%40x.test&n=1") == "https://s.test/?e=j•••%40x.test&n=1"
     assert mask("no address: a @ b, @handle, 100 %") == "no address: a @ b, @handle, 100 %"
+    assert mask('"a b"@x.test {"e":"\\"a b\\"@x.test"} %22a%20b%22%40x.test') == (
+        '"•••"@x.test {"e":"\\"•••\\"@x.test"} %•••%40x.test'
+    )
+    assert mask(r"jane%2540x.test jane\u0040x.test jane&#64;x.test a@b@x.test") == (
+        r"j•••%2540x.test j•••\u0040x.test j•••&#64;x.test a•••@b@x.test"
+    )
     assert sentence("by a@x.test at 2026-09-01T10:05:00.000Z") == "by a•••@x.test at 2026-09-01 10:05:00"
     assert [percent(share) for share in (None, 0.0, 0.004, 0.123, 0.996, 1.0)] == [
         "none yet", "0 %", "0.4 %", "12 %", "99.6 %", "100 %",

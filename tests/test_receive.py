@@ -6,11 +6,13 @@ import base64
 import gzip
 import hashlib
 import hmac
+import io
 import json
 import sqlite3
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,12 @@ from werkzeug.test import TestResponse
 
 from connector import config, counters
 from connector.app import close, create_app
+from connector.bodies import LARGE_BYTES, LARGE_READERS, MAX_BODY_BYTES, READERS, Bodies, Crowded
 from connector.elements import MAX_ELEMENTS
+from connector.elements import MAX_MEMBERS as MOST_MEMBERS
 from connector.inbox import Kept
 from connector.messages import Received
-from connector.receive import MAX_BODY_BYTES, Reception, ingest
+from connector.receive import MAX_MEMBERS, Reception, ingest
 from connector.sources import Incoming
 from connector.store import Store, open_store
 from connector.tables import doors as doors_table
@@ -554,6 +558,7 @@ def raw_deflate(body: bytes) -> bytes:
     [
         ("gzip", gzip.compress),
         ("GZIP", lambda body: gzip.compress(body[:5]) + gzip.compress(body[5:])),
+        ("gzip", lambda body: gzip.compress(b" ") * (MAX_MEMBERS - 1) + gzip.compress(body)),
         ("deflate", zlib.compress),
         ("deflate", raw_deflate),
         ("identity", bytes),
@@ -568,6 +573,7 @@ def test_compressed_bodies(front: Front, encoding: str, compress: Callable[[byte
 @pytest.mark.parametrize(
     ("encoding", "body", "status"),
     [
+        ("gzip", gzip.compress(b" ") * MAX_MEMBERS + gzip.compress(GOOD.encode()), 400),
         ("gzip", GOOD.encode(), 400),
         ("gzip", gzip.compress(GOOD.encode())[:-9], 400),
         ("gzip", gzip.compress(GOOD.encode()) + b"tail", 400),
@@ -580,6 +586,44 @@ def test_compressed_bodies(front: Front, encoding: str, compress: Callable[[byte
 )
 def test_what_cannot_be_decompressed_within_bounds(front: Front, encoding: str, body: bytes, status: int) -> None:
     assert front.call("track", body, **{"Content-Encoding": encoding}).status_code == status
+
+
+def test_an_envelope_of_very_many_members_is_413_before_it_is_read(front: Front) -> None:
+    """Each costs a step, and the key may be the last one: who is known hears 413, who is not 401."""
+    members = [*(['"a":1'] * (MOST_MEMBERS - 1)), f'"batch":[{GOOD}]']
+    assert front.call("batch", "{" + ",".join(members) + "}").json == {"success": True}
+    many = "{" + ",".join(['"a":1', *members]) + "}"
+    assert front.call("batch", many).json == {"message": "the request's object has more than 1000 members"}
+    keyed = many.replace('"a":1,', '"writeKey":"write-key",', 1)
+    assert [front.call("batch", body, key).status_code for body, key in ((many, "write-key"), (keyed, None))] == [
+        413,
+        401,
+    ]
+
+
+def test_few_large_bodies_are_read_at_a_time_and_their_places_are_given_back() -> None:
+    bodies = Bodies()
+    large = b"x" * (LARGE_BYTES + 1)
+    with ExitStack() as taken:
+        for _ in range(LARGE_READERS):
+            taken.enter_context(bodies.place(large=True))
+        assert bodies.read(io.BytesIO(large[1:])) == large[1:]
+        for _ in range(READERS + 1):
+            with pytest.raises(Crowded):
+                bodies.read(io.BytesIO(large))
+    for _ in range(READERS + 1):
+        assert bodies.read(io.BytesIO(large)) == large
+
+
+def test_a_crowded_door_counts_whom_it_sends_away(front: Front) -> None:
+    with ExitStack() as taken:
+        for _ in range(READERS):
+            taken.enter_context(front.app.extensions["connector"].bodies.place())
+        answers = [front.segment(GOOD), front.call("track", GOOD), front.client.get("/healthz")]
+    assert [one.status_code for one in answers] == [503, 503, 200]
+    assert answers[1].headers["Access-Control-Allow-Origin"] == "*"
+    assert front.refused() == {"rejected.segment.crowded": 1, "rejected.tracking_api.crowded": 1}
+    assert front.segment(GOOD).status_code == 200
 
 
 def test_a_bomb_is_never_unpacked(front: Front) -> None:
@@ -732,6 +776,10 @@ class TestObserving:
         front.segment(GOOD)
         front.segment(GOOD, signed="other")
         front.refused()
+        told = {"email.held": 2, "email.passed": 1, "outbox.segment.dead": 1, "outbox.segment.delivered": 3}
+        with store.writing() as tx:
+            for name, n in {**told, "profiles": 4, "quarantined": 0}.items():
+                counters.add(tx, name, n)
         answer = front.client.get("/metrics")
         close(front.app)
         assert answer.content_type == "text/plain; version=0.0.4; charset=utf-8"
@@ -740,6 +788,18 @@ class TestObserving:
             'connector_rejected_total{source="segment",reason="unauthorized"} 1',
             "# TYPE connector_duplicates_total counter",
             "connector_duplicates_total 1",
+            "# TYPE connector_email_held gauge",
+            "connector_email_held 2",
+            "# TYPE connector_email_passed_total counter",
+            "connector_email_passed_total 1",
+            "# TYPE connector_outbox_segment_dead gauge",
+            "connector_outbox_segment_dead 1",
+            "# TYPE connector_outbox_segment_delivered_total counter",
+            "connector_outbox_segment_delivered_total 3",
+            "# TYPE connector_profiles gauge",
+            "connector_profiles 4",
+            "# TYPE connector_quarantined gauge",
+            "connector_quarantined 0",
             "# TYPE connector_inbox_waiting gauge",
             "connector_inbox_waiting 1",
             "# TYPE connector_inbox_oldest_seconds gauge",

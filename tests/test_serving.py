@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +24,10 @@ from flask import Blueprint, Flask
 
 from connector import config, migrate, serving
 from connector.app import create_app
+from connector.bodies import READERS
 from connector.errors import ConfigError
-from connector.lock import StoreLock
+from connector.lock import StoreLock, private_file
+from connector.receive import CROWDED
 from connector.store import Store, open_store
 
 BOUND_SECONDS = 20
@@ -32,10 +37,15 @@ ROOT = Path(__file__).resolve().parent.parent
 class Diary:
     """A worker that does nothing but write down that it was started and stopped, and by whom."""
 
-    def __init__(self, config: config.Config, _store: Store) -> None:
+    def __init__(self, config: config.Config, store: Store) -> None:
+        self.store = store
         self.file = Path(f"{config.database_url.removeprefix('sqlite:///')}.diary")
 
     def start(self) -> None:
+        if Path(f"{self.file}.readonly").exists():
+            with self.store.writing() as tx:
+                tx.exec_driver_sql("pragma query_only = on")
+                tx.exec_driver_sql("delete from heartbeats")
         self._note("started")
 
     def stop(self) -> None:
@@ -48,6 +58,8 @@ class Diary:
 
 def slow_app(config: config.Config, store: Store) -> Flask:
     """The application, and a view that answers when the test lets it."""
+    if "END_SECONDS" in os.environ:
+        vars(serving).update(END_SECONDS=float(os.environ["END_SECONDS"]))
     more = Blueprint("more", __name__)
 
     @more.get("/slow/<path:gate>")
@@ -92,7 +104,7 @@ def free_port() -> int:
 class Served:
     """A process that serves a database on a port, started and watched by a test."""
 
-    def __init__(self, url: str, port: int, *arguments: str) -> None:
+    def __init__(self, url: str, port: int, *arguments: str, **variables: str) -> None:
         self.base = f"http://127.0.0.1:{port}"
         self.database = Path(url.removeprefix("sqlite:///"))
         self.output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by clean_up
@@ -104,6 +116,8 @@ class Served:
             "PORT": str(port),
             "CONNECTOR_SECRET": "0123456789abcdef",
             "SOURCE_WRITE_KEYS": "write-key",
+            "SEGMENT_SHARED_SECRETS": "shared-secret",
+            **variables,
         }
         self.process = subprocess.Popen(
             [sys.executable, "-W", "error", "-c", "from tests.test_serving import main; main()", *arguments],
@@ -122,6 +136,12 @@ class Served:
     def track(self, message_id: str, **more: Any) -> requests.Response:
         body = f'{{"messageId":"{message_id}","writeKey":"write-key"}}'
         return requests.post(f"{self.base}/v1/track", data=body, timeout=BOUND_SECONDS, **more)
+
+    def stalled(self, path: str = "/v1/track", length: int = 1_000) -> socket.socket:
+        """A connection whose sender has begun a body and says no more."""
+        one = socket.create_connection(("127.0.0.1", int(self.base.rpartition(":")[2])), BOUND_SECONDS)
+        one.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{{".encode())
+        return one
 
     def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
         self.process.send_signal(number)
@@ -158,8 +178,8 @@ class Served:
 def start() -> Iterator[Callable[..., Served]]:
     started: list[Served] = []
 
-    def run(*arguments: Any) -> Served:
-        started.append(Served(*arguments))
+    def run(url: str, port: int, *arguments: str, **variables: str) -> Served:
+        started.append(Served(url, port, *arguments, **variables))
         return started[-1]
 
     yield run
@@ -183,8 +203,8 @@ def test_one_child_serves_works_and_holds_the_lock(start: Start, sqlite_url: str
     child = served.child()
     assert child != served.process.pid
     assert served.diary() == [["started", str(child)]]
-    assert Path(f"{served.database}.lock").read_text() == f"{child}\n"
-    with pytest.raises(ConfigError, match=f"process {child} already serves this database"):
+    assert Path(f"{served.database}.lock").read_text() == f"{child}\n{served.process.pid}\n"
+    with pytest.raises(ConfigError, match=f"process {served.process.pid} already serves this database"):
         StoreLock(sqlite_url).acquire()
     assert served.track("a", params={"secret": "in-the-query"}).json() == {"success": True}
     status, output = served.end()
@@ -213,6 +233,74 @@ def test_a_stop_finishes_the_request_and_takes_no_more(
     assert served.ended()[0] == 0
     assert heard == ["done"]
     assert [word for word, _ in served.diary()] == ["started", "stopped"]
+
+
+def test_a_stop_ends_the_work_at_once_and_not_after_the_last_request(start: Start, sqlite_url: str) -> None:
+    served = start(sqlite_url, free_port()).up()
+    body = b'{"messageId":"slow","writeKey":"write-key"}'
+    with served.stalled(length=len(body)) as one:
+        assert served.track("a").ok  # began later, so the stalled one has its thread by now
+        served.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: len(served.diary()) == 2)
+        one.sendall(body[1:])
+        assert one.makefile("rb").read().startswith(b"HTTP/1.1 200")
+    assert served.ended()[0] == 0
+    assert [word for word, _ in served.diary()] == ["started", "stopped"]
+
+
+def test_a_stop_ends_cleanly_although_a_request_stalls(start: Start, sqlite_url: str) -> None:
+    served = start(sqlite_url, free_port(), END_SECONDS="1").up()
+    with served.stalled() as one:
+        assert served.track("a").ok
+        assert served.end()[0] == 0
+        assert one.recv(4096) == b""
+    assert [word for word, _ in served.diary()] == ["started", "stopped"]
+    assert not Path(f"{served.database}-wal").exists(), "it was killed, and did not close its store"
+    StoreLock(sqlite_url).acquire()
+
+
+def test_senders_that_stall_leave_room_for_the_others_and_always_for_health(start: Start, sqlite_url: str) -> None:
+    served = start(sqlite_url, free_port()).up()
+    with ExitStack() as stalled:
+        for number in range(40):
+            stalled.enter_context(served.stalled("/webhooks/segment" if number % 2 else "/v1/track"))
+        assert requests.get(f"{served.base}/healthz", timeout=BOUND_SECONDS).status_code == 200
+        body = b'{"messageId":"signed","type":"page","anonymousId":"A1"}'
+        signature = hmac.new(b"shared-secret", body, hashlib.sha1).hexdigest()
+        signed = requests.post(
+            f"{served.base}/webhooks/segment", body, headers={"X-Signature": signature}, timeout=BOUND_SECONDS
+        )
+        assert signed.json() == {"stored": 1, "duplicates": 0}
+        for _ in range(2 * READERS):
+            stalled.enter_context(served.stalled())
+        (refused,) = wait_for(lambda: [answer for answer in [served.track("a")] if not answer.ok])
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+        assert refused.json() == {"message": CROWDED}
+        assert requests.get(f"{served.base}/healthz", timeout=BOUND_SECONDS).status_code == 200
+        assert requests.get(f"{served.base}/metrics", timeout=BOUND_SECONDS).status_code == 200
+    wait_for(lambda: served.track("a").ok)
+    assert served.end()[0] == 0
+
+
+def test_a_store_that_cannot_be_written_is_said_in_a_sentence(start: Start, sqlite_url: str) -> None:
+    Path(f"{sqlite_url.removeprefix('sqlite:///')}.diary.readonly").touch()
+    status, output = start(sqlite_url, free_port()).ended()
+    assert status == 1
+    assert "action=serve error=the store did not answer: attempt to write a readonly database" in output
+    assert "Traceback" not in output
+
+
+def test_only_web_listens_to_everybody_where_a_platform_sets_the_port(tmp_path: Path) -> None:
+    """Told from the address that it refuses to share, so that nothing here ever listens on another."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = {"CONNECTOR_SECRET": "0123456789abcdef", "PORT": str(taken.getsockname()[1])}
+        database = f"sqlite:///{tmp_path / 'connector.db'}"
+        embedded = config.read({**settings, "DATABASE_URL": database}, tmp_path / ".env")
+        with pytest.raises(ConfigError, match=r"cannot listen on 127\.0\.0\.1:"):
+            serving.serve(embedded, Diary)
+        platform = config.read({**settings, "DATABASE_URL": "postgresql://h/d"}, tmp_path / ".env")
+        with pytest.raises(ConfigError, match=r"cannot listen on 0\.0\.0\.0:"):
+            serving.web(platform)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, *[signal.SIGTERM] * 5])
@@ -259,7 +347,8 @@ def test_a_second_serve_on_the_same_store_refuses_and_names_the_first(start: Sta
     first = start(sqlite_url, free_port()).up()
     status, output = start(sqlite_url, free_port()).ended()
     assert status == 1
-    assert f"process {first.child()} already serves this database (connector.db.lock is locked)" in output
+    assert first.child()
+    assert f"process {first.process.pid} already serves this database (connector.db.lock is locked)" in output
 
 
 def test_a_second_serve_on_the_same_port_refuses(start: Start, sqlite_url: str, tmp_path: Path) -> None:
@@ -286,6 +375,22 @@ def test_a_stop_during_start_up_is_heard(start: Start, sqlite_url: str) -> None:
     wait_for(lambda: Path(f"{served.database}.lock").exists())
     assert served.end()[0] in (0, -signal.SIGTERM)
     StoreLock(sqlite_url).acquire()
+
+
+def test_the_database_is_its_owners_alone(tmp_path: Path) -> None:
+    file = tmp_path / "connector.db"
+    private_file(f"sqlite:///{file}")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    store = open_store(f"sqlite:///{file}")
+    migrate.upgrade(store)
+    with store.reading():
+        modes = {one.name: stat.S_IMODE(one.stat().st_mode) for one in tmp_path.iterdir()}
+    store.dispose()
+    assert modes == {"connector.db": 0o600, "connector.db-wal": 0o600, "connector.db-shm": 0o600}
+    content = file.read_bytes()
+    private_file(f"sqlite:///{file}")
+    private_file(f"sqlite:///{tmp_path}/no/folder.db")
+    assert file.read_bytes() == content
 
 
 def test_web_needs_postgresql(start: Start, sqlite_url: str) -> None:

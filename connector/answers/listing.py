@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from connector import bulk
 from connector.answers import parts
+from connector.elements import dedupe_key
 from connector.identifiers import NORMALISERS
 from connector.messages import Json, Outcome, iso
 from connector.tables import attempts, identifiers, mentions, messages, outbox, waiting
@@ -92,12 +93,17 @@ def notes(text: str | None) -> list[str]:
 MATCHES: Final = 2_000
 
 
+def stored_ids(given: str) -> list[str]:
+    """What the inbox may call a message whose sender calls it so: itself, or the digest of a name it cannot keep."""
+    return sorted({given, dedupe_key(given, "")})
+
+
 def _matching(tx: sa.Connection, q: str, before: int | None) -> tuple[list[int], int | None]:
     """The numbers of the messages with this id, or that carry this identifier, newest first.
 
     If there are more than MATCHES, also the number down to which these are complete.
     """
-    exact = list(tx.scalars(sa.select(messages.c.id).where(messages.c.message_id == q).limit(MATCHES)))
+    exact = list(tx.scalars(sa.select(messages.c.id).where(messages.c.message_id.in_(stored_ids(q))).limit(MATCHES)))
     exact += tx.scalars(sa.select(outbox.c.inbox_id).where(outbox.c.message_id == q))
     named = sa.select(identifiers.c.id).where(identifiers.c.value.in_({q, q.strip(), NORMALISERS["email"](q)}))
     carried = sa.select(mentions.c.message).where(mentions.c.identifier_id.in_(list(tx.scalars(named))))

@@ -58,11 +58,17 @@ def message(tx: sa.Connection, house: House, message_id: str) -> dict[str, Json]
     return {**told, "same_id_from": sorted(source for (source,) in others)} if others else told
 
 
+def name_of(tx: sa.Connection, inbox_id: int) -> str | None:
+    """``source/messageId`` of the message with this number, which ``message`` finds; None if there is none."""
+    row = tx.execute(sa.select(messages.c.source, messages.c.message_id).where(messages.c.id == inbox_id)).one_or_none()
+    return f"{row.source}/{row.message_id}" if row else None
+
+
 def _find(tx: sa.Connection, message_id: str) -> list[int]:
     """The numbers of the messages of this id, first by source; they are the same in any order of arrival."""
     source, _, rest = message_id.partition("/")
-    named = messages.c.message_id == message_id
-    keyed = sa.and_(messages.c.message_id == rest, messages.c.source == source)
+    named = messages.c.message_id.in_(listing.stored_ids(message_id))
+    keyed = sa.and_(messages.c.message_id.in_(listing.stored_ids(rest)), messages.c.source == source)
     rows = tx.execute(sa.select(messages.c.source, messages.c.id).where(sa.or_(named, keyed) if rest else named))
     found = [row.id for row in sorted(rows)]
     return found or sorted(set(tx.scalars(sa.select(outbox.c.inbox_id).where(outbox.c.message_id == message_id))))
@@ -71,7 +77,9 @@ def _find(tx: sa.Connection, message_id: str) -> list[int]:
 def _unread(tx: sa.Connection, house: House, message_id: str) -> dict[str, Json] | None:
     """A message that is stored and that nobody has read yet."""
     sources = {"segment", "tracking_api", "import", "operator", *house.mappings.sources}
-    query = sa.select(inbox).where(inbox.c.source.in_(sorted(sources)), inbox.c.message_id == message_id)
+    query = sa.select(inbox).where(
+        inbox.c.source.in_(sorted(sources)), inbox.c.message_id.in_(listing.stored_ids(message_id))
+    )
     row = tx.execute(query.order_by(inbox.c.source)).first()
     if row is None:
         return None

@@ -1,7 +1,8 @@
 """Who may look: a bearer token, or the cookie that the sign-in form gives for one.
 
 The cookie holds no token, only a keyed hash of it, signed and with an age; when a token leaves INSPECTOR_TOKENS its
-sessions end. Wrong tokens are counted per address, so that guessing is slow.
+sessions end. Wrong tokens are counted per address, so that who guesses hears 429; a right one is always let in,
+because behind a router all visitors have one address and a stranger's guesses must not lock out the operator.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ COOKIE: Final = "connector_inspector"
 SESSION_SECONDS: Final = 12 * 3600
 
 WRONG: Final = 10
-"""Wrong tokens an address may try in a window before it has to wait for the next."""
+"""Wrong tokens an address may try in a window before it is told to wait for the next."""
 
 WINDOW_SECONDS: Final = 60.0
 ADDRESSES: Final = 10_000
@@ -53,10 +54,10 @@ class Access:
             return "closed"
         if not given:
             return "unknown"
-        if self._tried(address) >= WRONG:
-            return "slow down"
         if verify.token(self._tokens, given):
             return "welcome"
+        if self._tried(address) >= WRONG:
+            return "slow down"
         self._note(address)
         return "unknown"
 

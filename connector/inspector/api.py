@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Final
 
-import orjson
 from flask import Blueprint, Response, request
 
 from connector import answers, verify
+from connector.elements import dumps
 from connector.house import House
 from connector.inspector.access import VARIABLE, WINDOW_SECONDS, Access
 from connector.messages import Json, Outcome
@@ -28,6 +28,7 @@ def blueprint(store: Store, house: House, access: Access) -> Blueprint:
     """The routes of the JSON interface."""
     api = Blueprint("api", __name__, url_prefix="/api")
     api.before_request(lambda: _refusal(access))
+    api.before_request(refuse_nul)
     api.register_error_handler(BadParameter, lambda error: said(400, str(error)))
     _whole(api, store, house)
     _lists(api, store)
@@ -122,6 +123,13 @@ def _refusal(access: Access) -> Response | None:
             return said(401, f"send Authorization: Bearer with one of {VARIABLE}", wanted)
 
 
+def refuse_nul() -> None:
+    """No text that we store has a NUL, and PostgreSQL fails on being asked for one."""
+    query = (text for name, value in request.args.items(multi=True) for text in (name, value))
+    if any("\x00" in text for text in (request.path, *query)):
+        raise BadParameter("the address contains a NUL character (%00): leave it out")
+
+
 def _only(*known: str) -> None:
     """A misspelt filter would otherwise answer with everything."""
     strange = sorted(set(request.args) - set(known))
@@ -157,4 +165,4 @@ def said(status: int, message: str, headers: dict[str, str] | None = None) -> Re
 
 def _json(status: int, value: Json, headers: dict[str, str]) -> Response:
     guarded = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", **headers}
-    return Response(orjson.dumps(value), status, guarded, content_type="application/json")
+    return Response(dumps(value), status, guarded, content_type="application/json")

@@ -14,14 +14,14 @@ from flask import Blueprint, Response, g, redirect, render_template, request, ur
 from werkzeug.wrappers import Response as AnyResponse
 
 from connector import answers, verify
+from connector.answers.masking import mask
+from connector.answers.message import name_of
+from connector.elements import dumps
 from connector.house import House
 from connector.inspector.access import COOKIE, SESSION_SECONDS, VARIABLE, WINDOW_SECONDS, Access
-from connector.inspector.api import OUTCOMES, BadParameter, number
+from connector.inspector.api import OUTCOMES, BadParameter, number, refuse_nul
 from connector.messages import Json
 from connector.store import Store
-
-_PART: Final = r"[^\s@,;:<>()\"'\\=/?&%]"
-ADDRESS: Final = re.compile(rf"({_PART})(?:{_PART}|%(?!40)){{0,63}}(@|%40)({_PART}{{1,253}})", re.IGNORECASE)
 
 TIME: Final = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)\.\d{3}Z")
 
@@ -38,6 +38,7 @@ def blueprint(store: Store, house: House, access: Access) -> Blueprint:
     pages.add_app_template_filter(percent, "percent")
     pages.add_app_template_filter(pretty, "pretty")
     pages.before_request(lambda: _form_unless_signed_in(access))
+    pages.before_request(refuse_nul)
     pages.after_request(_guarded)
     pages.register_error_handler(BadParameter, lambda error: _said(400, "That was not understood", str(error)))
     _sign_in_and_out(pages, access)
@@ -59,6 +60,13 @@ def _read(pages: Blueprint, store: Store, house: House) -> None:
         return render_template(
             "overview.html", stats=stats, log=log, outcome=outcome, q=q, before=before, outcomes=OUTCOMES
         )
+
+    @pages.get("/decisions/<int:inbox_id>")
+    def decision(inbox_id: int) -> str | Response:
+        """A message by its number: what our own pages link to, because a messageId may hold an address."""
+        with store.reading() as tx:
+            name = name_of(tx, min(inbox_id, 1 << 62))
+        return message(name or "")
 
     @pages.get("/messages/<path:message_id>")
     def message(message_id: str) -> str | Response:
@@ -139,9 +147,9 @@ def _is_https() -> bool:
 
 def _guarded(response: Any) -> Any:
     """Nothing from elsewhere, nothing kept, nobody around us in a frame."""
+    style = f" style-src 'nonce-{g.nonce}';" if "nonce" in g else ""  # a request refused earlier has no page
     response.headers["Content-Security-Policy"] = (
-        f"default-src 'none'; style-src 'nonce-{g.nonce}'; img-src data:; form-action 'self'; base-uri 'none';"
-        " frame-ancestors 'none'"
+        f"default-src 'none';{style} img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     )
     response.headers["Cache-Control"] = "no-store"
     response.headers["Referrer-Policy"] = "no-referrer"
@@ -150,11 +158,6 @@ def _guarded(response: Any) -> Any:
 
 
 # -- how things look ----------------------------------------------------------------------------------------------
-
-
-def mask(text: object) -> str:
-    """``jane@x.test`` → ``j•••@x.test``, wherever an address stands in a text."""
-    return ADDRESS.sub(r"\1•••\2\3", str(text))
 
 
 def sentence(text: object) -> str:
@@ -176,9 +179,9 @@ def percent(share: float | None) -> str:
 
 
 def pretty(value: Json) -> str:
-    """A body for reading: indented if it is JSON, as it came if not."""
+    """A body for reading: indented if it is JSON, as it came if it is not or is nested too deeply for that."""
     try:
         parsed = orjson.loads(value) if isinstance(value, str) else value
-    except orjson.JSONDecodeError:
-        return str(value)
-    return orjson.dumps(parsed, option=orjson.OPT_INDENT_2).decode()
+        return orjson.dumps(parsed, option=orjson.OPT_INDENT_2).decode()
+    except (orjson.JSONDecodeError, TypeError):  # it reads 1,024 levels and writes 254
+        return value if isinstance(value, str) else dumps(value)
