@@ -33,7 +33,7 @@ BATCH: Final = 1_000
 SQLITE_BATCH: Final = 250
 """The same where requests wait for the one writer while a batch is stitched."""
 IDLE_SECONDS: Final = 0.1
-"""How long stitching sleeps when nothing waits."""
+"""How long stitching lets messages gather when there is no full batch of them."""
 BEAT_SECONDS: Final = 5.0
 EXPIRE_SECONDS: Final = 1.0
 DELIVERY_THREADS: Final = 4
@@ -84,8 +84,11 @@ class Worker:
         return self._stop.wait(seconds)
 
     def _stitch(self) -> None:
+        """A full batch is followed by the next at once; after a small one more may gather, for a batch's price is
+        mostly its statements, and requests wait for the same writer."""
         while not self._stop.is_set():
-            if not self._quietly("stitch", lambda: stitch_once(self.store, self.house, self.now(), self.batch)):
+            n = self._quietly("stitch", lambda: stitch_once(self.store, self.house, self.now(), self.batch))
+            if n < self.batch:
                 self._stop.wait(IDLE_SECONDS)
 
     def _expire(self) -> None:
