@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from connector import schema
 from connector.directives import apply_fields
 from connector.errors import InvalidMessage
-from connector.identifiers import Rules, is_email, is_hash_shaped
+from connector.evidence import Links, alias, distinct, first_of, recipient_of, site_identifiers, star
+from connector.identifiers import is_email, is_hash_shaped
 from connector.keys import Keys
 from connector.mapping import Mappings, Source
 from connector.messages import YEAR_2000, Email, Identifier, Json, Kind, Message, Milliseconds, Stored, iso, parse_time
@@ -23,8 +24,6 @@ SEGMENT_SHAPED = ("segment", "tracking_api", "import")
 """Sources whose elements are Segment calls already."""
 
 UNLISTED = "not an email event that the mapping lists: read as evidence, not sent on"
-
-Links = tuple[tuple[Identifier, Identifier, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +84,10 @@ def _segment_message(stored: Stored, call: Mapping[str, Json], reader: Reader) -
     rules = reader.mappings.rules
     notes: list[str] = []
     at = _event_time(call, stored.received_at, notes)
-    identifiers = _site_identifiers(call, rules, notes, platform)
-    links = _star(identifiers, Kind.VENDOR if platform else Kind.DECLARED, rules)
+    identifiers = site_identifiers(call, rules, notes, platform)
+    links = star(identifiers, Kind.VENDOR if platform else Kind.DECLARED, rules)
     if call["type"] == "alias":
-        identifiers, links = _alias(call, rules)
+        identifiers, links = alias(call, rules)
     return _message(
         stored,
         call,
@@ -111,7 +110,7 @@ def _segment_email(stored: Stored, call: Mapping[str, Json], source: Source, rea
     if user and not vendor_user and not is_email(user):
         notes.append("the userId names nobody (blocked value) and was not used")
     anonymous = None if is_email(call.get("anonymousId")) else rules.identify("anonymous_id", call.get("anonymousId"))
-    recipient, blocked = _recipient(call, source, rules)
+    recipient, blocked = recipient_of(call, source, rules)
     if recipient is None and anonymous and is_hash_shaped(anonymous.value):
         recipient = anonymous
     known = reader.mappings.sources.get(vendor)
@@ -128,7 +127,7 @@ def _segment_email(stored: Stored, call: Mapping[str, Json], source: Source, rea
         properties["machine_open"] = True
     vouched = known is not None and known.user_id == "segment" and vendor_user is not None
     carried = (Identifier("user_id", vendor_user.value),) if vouched and vendor_user else ()
-    identifiers = _distinct(recipient, vendor_user, anonymous)
+    identifiers = distinct(recipient, vendor_user, anonymous)
     if name and not identifiers and not blocked:
         raise InvalidMessage(["the event names nobody: it carries no address, and its ids are values that many share"])
     return _message(
@@ -137,7 +136,7 @@ def _segment_email(stored: Stored, call: Mapping[str, Json], source: Source, rea
         _event_time(call, stored.received_at, notes),
         notes,
         identifiers=identifiers,
-        links=_star(identifiers, Kind.VENDOR, rules),
+        links=star(identifiers, Kind.VENDOR, rules),
         carried=carried,
         email=email,
         anonymous_id=anonymous.value if anonymous else None,
@@ -158,10 +157,10 @@ def _vendor_message(stored: Stored, payload: Mapping[str, Json], source: Source,
     call = schema.check(mapped, schema.MAPPED)
     notes: list[str] = []
     at = _event_time(call, stored.received_at, notes)
-    recipient, blocked = _recipient(payload, source, rules)
-    profile = _first(payload, source, "profile_id", f"{source.provider}_profile_id", rules)
-    user = _first(payload, source, "user_id", f"{source.provider}_user_id", rules)
-    own_email = _first(payload, source, "email", "email", rules) or recipient
+    recipient, blocked = recipient_of(payload, source, rules)
+    profile = first_of(payload, source, "profile_id", f"{source.provider}_profile_id", rules)
+    user = first_of(payload, source, "user_id", f"{source.provider}_user_id", rules)
+    own_email = first_of(payload, source, "email", "email", rules) or recipient
     if name and not (recipient or profile or user or blocked):
         raise InvalidMessage(
             [f"the event names no recipient; look at [identifiers] in mappings/sources/{source.provider}.toml"]
@@ -176,7 +175,7 @@ def _vendor_message(stored: Stored, payload: Mapping[str, Json], source: Source,
         forward=source.forward,
     )
     carried = (Identifier("user_id", user.value),) if user and source.user_id == "segment" else ()
-    person = _distinct(own_email, profile, user)
+    person = distinct(own_email, profile, user)
     if recipient and own_email != recipient:
         notes.append("mailed to another address than the profile's own: the two were not linked")
     return _message(
@@ -184,8 +183,8 @@ def _vendor_message(stored: Stored, payload: Mapping[str, Json], source: Source,
         call,
         at,
         notes,
-        identifiers=_distinct(recipient, *person),
-        links=_star(person, Kind.VENDOR, rules),
+        identifiers=distinct(recipient, *person),
+        links=star(person, Kind.VENDOR, rules),
         carried=carried,
         email=email,
     )
@@ -248,52 +247,6 @@ def _event_time(call: Mapping[str, Json], received_at: Milliseconds, notes: list
     return at
 
 
-def _site_identifiers(
-    call: Mapping[str, Json], rules: Rules, notes: list[str], platform: str | None
-) -> tuple[Identifier, ...]:
-    """The identifiers of a site or server call. An email in anonymousId is an email; in userId it is both.
-
-    Of an email platform's call a userId is the platform's own, and an email in its place just the email.
-    """
-    found: list[Identifier | None] = []
-    for kind in rules.types.values():
-        for path in kind.paths:
-            if path.startswith("traits.") and call["type"] == "group":
-                continue  # a group's traits are the group's
-            raw = _at(call, path)
-            if raw in (None, ""):
-                continue
-            name = f"{platform}_user_id" if platform and kind.name == "user_id" else kind.name
-            if kind.name in ("user_id", "anonymous_id") and is_email(raw):
-                found.append(rules.identify("email", raw))
-                if kind.name == "anonymous_id" or platform:
-                    continue
-            identifier = rules.identify(name, raw)
-            if identifier is None:
-                notes.append(f"{path} names nobody (blocked or malformed value) and was not used")
-            found.append(identifier)
-    return _distinct(*found)
-
-
-def _alias(call: Mapping[str, Json], rules: Rules) -> tuple[tuple[Identifier, ...], Links]:
-    """An alias is shown, never acted on: while identified, analytics.js sends previousId = userId and loses the new."""
-    new = rules.identify("user_id", call.get("userId"))
-    previous = rules.identify("anonymous_id", call.get("previousId"))
-    if new is None or previous is None or new.value == previous.value or is_email(previous.value):
-        return _distinct(new), ()
-    return (new, previous), ((new, previous, Kind.ALIASED),)
-
-
-def _star(identifiers: tuple[Identifier, ...], kind: str, rules: Rules) -> Links:
-    """The strongest identifier linked to each other one."""
-    if len(identifiers) < 2:
-        return ()
-    center, *others = sorted(identifiers, key=rules.strength)
-    return tuple(
-        (center, other, kind) for other in others if not (other.type == "anonymous_id" and rules.is_role(center))
-    )
-
-
 def _vendor(call: Mapping[str, Json], source: Source, reader: Reader) -> str:
     """Which email platform an event in Segment's form is from: its integration's name, else its Segment source."""
     name = _integration(call)
@@ -325,39 +278,3 @@ def _not_counted(stored: Stored, vendor: str, blocked: bool, reader: Reader) -> 
     if stored.source == vendor and known is not None and known.channel == "segment":
         return f"{vendor} counts by Segment's source for it (channel in its mapping); this copy is evidence only"
     return None
-
-
-def _recipient(payload: Mapping[str, Json], source: Source, rules: Rules) -> tuple[Identifier | None, bool]:
-    """The first address among the candidates, and whether a blocked one was met instead."""
-    blocked = False
-    for value_of in source.identifiers.get("recipient", ()):
-        raw = value_of(payload)
-        if not is_email(raw):
-            continue
-        found = rules.identify("email", raw)
-        if found:
-            return found, False
-        blocked = True
-    return None, blocked
-
-
-def _first(payload: Mapping[str, Json], source: Source, key: str, type_name: str, rules: Rules) -> Identifier | None:
-    for value_of in source.identifiers.get(key, ()):
-        raw = value_of(payload)
-        found = rules.identify(type_name, str(raw) if type(raw) is int else raw)
-        if found:
-            return found
-    return None
-
-
-def _distinct(*identifiers: Identifier | None) -> tuple[Identifier, ...]:
-    return tuple(dict.fromkeys(one for one in identifiers if one is not None))
-
-
-def _at(call: Mapping[str, Json], path: str) -> Json:
-    value: Json = call
-    for step in path.split("."):
-        if not isinstance(value, dict):
-            return None
-        value = value.get(step)
-    return value
