@@ -127,7 +127,6 @@ class Email:
     recipient: Identifier | None = None
     vendor_profile: Identifier | None = None
     vendor_user: Identifier | None = None
-    compliance: bool = False
     ignored: str | None = None
     forward: str = "all"
 

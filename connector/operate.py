@@ -12,9 +12,9 @@ from typing import Any, Final
 import orjson
 import sqlalchemy as sa
 
-from connector import bulk, log, queue
+from connector import inbox, log, queue
 from connector.messages import Milliseconds, Outcome, Received, Stored
-from connector.tables import inbox_todo, messages
+from connector.tables import messages
 
 SOURCE: Final = "operator"
 
@@ -64,5 +64,5 @@ def _requeue(tx: sa.Connection, source: str | None, ids: Sequence[str]) -> int:
     if ids:
         chosen = chosen.where(messages.c.message_id.in_(ids))
     found = [row[0] for row in tx.execute(chosen)]
-    bulk.insert_rows(tx, inbox_todo, ("inbox_id",), [(one,) for one in found], "on conflict (inbox_id) do nothing")
+    inbox.put_back(tx, found)
     return len(found)

@@ -402,7 +402,7 @@ def test_an_event_between_two_users_is_joined_by_a_declared_link_only(store: Sto
     feed(store, page(0, "B1", "u1"), page(0, "B2", "u2"))
     feed(store, customerio(10, JANE, JANE, "cio1", "u1"), sourced(60, None, "u2", JANE))
     expire(store, 72)
-    feed(store, customerio(80, JANE, JANE, "cio1", "u1"))
+    feed(store, klaviyo(80, JANE, "P"))  # news about the address, but nobody's word for either user
     assert joins(store) == []
     feed(store, identify(90, "B1", "u1", JANE))
     assert joins(store) == [("u1", house().keys.opaque_id(Identifier("email", JANE)))]
