@@ -11,7 +11,7 @@ from connector.house import House
 from connector.messages import Message, Received
 from connector.store import Store
 from connector.tables import messages
-from tests.streams import NOW, call, page
+from tests.streams import NOW, page
 
 POISON = "poison"
 
@@ -93,7 +93,8 @@ def test_a_stalled_worker_does_not_stop_the_others_for_ever(postgres_store: Stor
 
 def test_mere_repetition_does_not_read_what_waits_for_news(store: Store, house: House) -> None:
     def event(message_id: str) -> Received:
-        return call(0, type="track", event="Email Opened", anonymousId="jane@x.test", messageId=message_id)
+        who = page(0, "jane@x.test", "known to the vendor only", event="Email Opened", messageId=message_id)
+        return Received("segment", message_id, who.body.replace('"page"', '"track"'), NOW)
 
     stored(store, *(event(f"e{n}") for n in range(5)))
     stitch_all(store, house)
