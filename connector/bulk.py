@@ -64,9 +64,10 @@ def update_rows(
     )
 
 
-def delete_rows(tx: sa.Connection, table: sa.Table, key: str, values: Iterable[int]) -> None:
-    """Delete the rows whose key is one of values."""
-    tx.exec_driver_sql(f"delete from {table.name} where {key} {_among(tx)}", (as_json(values),))  # noqa: S608 - names of ours
+def delete_rows(tx: sa.Connection, table: sa.Table, key: str, values: Iterable[int], where: str = "") -> None:
+    """Delete the rows whose key is one of values, and which fulfil the further SQL condition."""
+    further = f" and {where}" if where else ""
+    tx.exec_driver_sql(f"delete from {table.name} where {key} {_among(tx)}{further}", (as_json(values),))  # noqa: S608 - names of ours
 
 
 def select_by(

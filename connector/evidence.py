@@ -5,11 +5,17 @@ What a message teaches depends on the message alone, never on what is known when
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Final
+from urllib.parse import parse_qsl, urlsplit
 
-from connector.identifiers import Rules, is_email
+from connector.identifiers import is_email
 from connector.mapping import Source
 from connector.messages import Identifier, Json, Kind
+from connector.rules import OPT_OUT, Rules
+
+EXTERNAL_IDS: Final = 50
+MAX_QUERY: Final = 8_192
 
 Links = tuple[tuple[Identifier, Identifier, str], ...]
 """(stronger, weaker, kind)."""
@@ -39,7 +45,64 @@ def site_identifiers(
             if identifier is None:
                 notes.append(f"{path} names nobody (blocked or malformed value) and was not used")
             found.append(identifier)
+    found += _external(call, rules, notes)
     return distinct(*found)
+
+
+def _external(call: Mapping[str, Json], rules: Rules, notes: list[str]) -> Iterator[Identifier | None]:
+    """The users in ``context.externalIds``, of the types that identity.toml lists.
+
+    Source: https://segment.com/docs/unify/identity-resolution/externalids/
+    """
+    listed = (call.get("context") or {}).get("externalIds")
+    for one in listed[:EXTERNAL_IDS] if isinstance(listed, list) else ():
+        if not isinstance(one, dict) or one.get("collection") != "users" or one.get("encoding", "none") != "none":
+            continue
+        known = rules.external_type(one.get("type"))
+        if known is None:
+            notes.append(f"externalIds: '{str(one.get('type'))[:60]}' is not a type in identity.toml and was not used")
+            continue
+        raw = one.get("id")
+        yield rules.identify(known.name, str(raw) if type(raw) is int else raw)
+
+
+def landed(call: Mapping[str, Json], rules: Rules) -> Iterator[tuple[Identifier, str, str]]:
+    """Whom the parameters of the page's URL name, by the rules: (identifier, kind, token)."""
+    page = (call.get("context") or {}).get("page") if rules.landings else None
+    if not isinstance(page, dict):
+        return
+    search, url = page.get("search"), page.get("url")
+    query = search.lstrip("?") if isinstance(search, str) and search else _query(url)
+    if not query:
+        return
+    for name, value in parse_qsl(query[:MAX_QUERY], max_num_fields=None):
+        for rule in rules.landings:
+            if rule.parameter == name:
+                found = rules.identify(rule.type, value)
+                if found is not None:
+                    yield found, rule.kind, value
+
+
+def _query(url: Json) -> str:
+    try:
+        return urlsplit(url).query if isinstance(url, str) else ""
+    except ValueError:  # a broken IPv6 address, for one
+        return ""
+
+
+def chosen(call: Mapping[str, Json], rules: Rules) -> tuple[tuple[str, bool], ...]:
+    """What a call says of the consents without which nothing is kept: (category, granted)."""
+    found: dict[str, bool] = {}
+    consent = (call.get("context") or {}).get("consent") if rules.required else None
+    preferences = consent.get("categoryPreferences") if isinstance(consent, dict) else None
+    if isinstance(preferences, dict):
+        found |= {name: preferences[name] for name in rules.required if isinstance(preferences.get(name), bool)}
+    for path in rules.opt_out:
+        raw = _at(call, path)
+        if raw is not None:
+            out = raw not in (False, 0, "", "0", "false", "False", "no")
+            found[OPT_OUT] = found.get(OPT_OUT, True) and not out
+    return tuple(sorted(found.items()))
 
 
 def alias(call: Mapping[str, Json], rules: Rules) -> tuple[tuple[Identifier, ...], Links]:

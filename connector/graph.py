@@ -12,24 +12,28 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from connector import bulk, sightings
-from connector.identifiers import Rules
+from connector import bulk, clicks, sightings
+from connector.keys import Keys
 from connector.messages import Identifier, Kind, Milliseconds
-from connector.resolve import Link, Node, People, resolve
+from connector.resolve import Link, Node, People, earliest_identifier, resolve
+from connector.rules import Rules
 from connector.sightings import Around, Seen
-from connector.tables import identifiers, links
+from connector.tables import PEOPLE, identifiers, links
 
 LOOK_BACK: Final = 256
 """Browsers examined per identifier: a person with more of them, none suitable, is not a person."""
 
-NODE_COLUMNS: Final = ("id", "type", "value", "first_at", "first_message", "last_at", "carried_at", "component_id")
+NODE_COLUMNS: Final = (
+    "id", "type", "value", "first_at", "first_message", "last_at", "carried_at", "component_id", "email_id", "degree",
+    "apart",
+)  # fmt: skip
 LINK_COLUMNS: Final = ("a_id", "b_id", "kind", "first_at", "first_message")
 
 
 def node(row: Sequence[object]) -> Node:
     """A row of NODE_COLUMNS."""
-    number, kind, value, first_at, first_message, last_at, carried_at, component = row
-    return Node(number, Identifier(kind, value), first_at, first_message, last_at, carried_at, component)  # type: ignore[arg-type]  # rows are untyped
+    number, kind, value, *times, component, email, degree, apart = row
+    return Node(number, Identifier(kind, value), *times, component, email, degree, bool(apart))  # type: ignore[call-arg, arg-type]  # rows are untyped
 
 
 class Graph:
@@ -78,7 +82,7 @@ class Graph:
             one = self.nodes.setdefault(row[0], node(row))
             self._members[self._component(one.id)].append(one.id)
         members = [one for component in wanted for one in self._members[component]]
-        for row in bulk.select_by(self.tx, links, LINK_COLUMNS, "a_id", members, "not browser"):
+        for row in bulk.select_by(self.tx, links, LINK_COLUMNS, "a_id", members, PEOPLE):
             link = Link(*row)
             if link.kind in Kind.JOINING:
                 self.links[self._component(link.a)].append(link)
@@ -105,7 +109,7 @@ class Graph:
         return self._people[component]
 
     def cluster(self, one: int) -> int | None:
-        """The person of an identifier, whatever the time; None for a browser or a component that is not loaded."""
+        """The person of an identifier, whatever the time; None for a browser, a hub, or what is not loaded."""
         component = self.nodes[one].component if one in self.nodes else None
         if component is None or component not in self.links:
             return None
@@ -113,6 +117,12 @@ class Graph:
 
     def members(self, cluster: int) -> list[int]:
         return self.people(self._component(cluster)).members.get(cluster, [cluster])
+
+    def profile_id(self, cluster: int | None, keys: Keys) -> str | None:
+        """The id of a person of a loaded component, None for nobody."""
+        if cluster is None:
+            return None
+        return keys.profile_id(earliest_identifier(self.members(cluster), self.nodes, self.rules))
 
     def is_contested(self, one: int) -> bool:
         component = self.nodes[one].component
@@ -248,6 +258,25 @@ class Graph:
         met = {seen.b for seen in nearest}
         if met:  # else it was never seen with one
             yield from (seen for seen in sightings.browsers(self.tx, anchor, at, LOOK_BACK) if seen.b not in met)
+
+    def clicked_browser(self, profile: int, person: int, at: Milliseconds) -> Seen | None:
+        """The browser that landed from a mail to a vendor's profile and may be taken for its person's: the one with the
+        latest landing at or before t, else the first after."""
+        suited = self.clicked_browsers(profile, person)
+        found = sightings.of_kind(self.tx, [(profile, one) for one in suited], Kind.CLICKED, at)
+        before = [seen for one in found for seen in one.before]
+        return max(before) if before else min((seen for one in found for seen in one.after), default=None)
+
+    def clicked_browsers(self, profile: int, person: int) -> dict[int, Milliseconds]:
+        """The browsers that landed from a mail to a vendor's profile and that nothing speaks against, with when."""
+        landed = clicks.landed(self.tx, profile, self.rules)
+        return {one: at for one, at in landed.items() if not self._seen_with_others(one, person)}
+
+    def _seen_with_others(self, browser: int, person: int) -> bool:
+        """Did a site or server call, at any time, carry this browser together with anybody else?"""
+        seen = sightings.owners(self.tx, browser)
+        self.load({one.a for one in seen})
+        return any(self.owner(one.a, one.at) != person for one in seen)
 
     def around(self, side: str, asked: Sequence[tuple[int, Milliseconds]]) -> list[Around]:
         """``sightings.around``, remembered."""

@@ -79,7 +79,10 @@ def _release(
     sent = [(row.id, outbox.address(orjson.loads(bodies[row.id]), ids, late=True)) for row, _, ids in ready]
     outbox.settle_held(tx, house.destination.name, sent, PENDING, now)
     log.change(tx, [_late(row, placement, ids) for row, placement, ids in ready])
-    left = [(row, case, placement) for row, case, placement, _ in all_of if not placement.usable]
+    refused = [(row, placement) for row, _, placement, _ in all_of if placement.withdrawn]
+    outbox.drop_held(tx, [row.inbox_id for row, _ in refused])
+    log.change(tx, [log.Change(row.inbox_id, Outcome.IGNORED, placement.reason) for row, placement in refused])
+    left = [(row, case, one) for row, case, one, _ in all_of if not one.usable and not one.withdrawn]
     outbox.mark_ambiguous(tx, [(row.id, placement.ambiguous) for row, _, placement in left])
     return left
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from connector.config import Config
-from connector.identifiers import Rules
 from connector.keys import Keys
 from connector.mapping import Destination, Mappings
 from connector.messages import Milliseconds
+from connector.rules import Rules
 from connector.validate import Reader
 
 

@@ -3,7 +3,9 @@
     1. Fold the batch: distinct identifiers with their earliest and latest time, sightings per link and minute.
     2. Look all identifiers up at once; give the new ones numbers; note what is earlier or later than known.
     3. Recognise hash-shaped anonymousIds that are the hash of a known email: they join people, as that email would.
-    4. Write sightings (a set union) and links; a link between two components makes them one.
+    4. Write sightings (a set union) and links, and what else was told (``remember``).
+    5. Find out which of them stand where operators or visitors had a word (``standing``), and follow what came to be
+       joined, or ceased to be (``components``).
 
 Everything is a minimum, a maximum or a union, so order, repetition and batch size cannot matter. Who is one person
 is not stored: ``resolve`` answers it from the links of a component whenever it is asked. Next stage: ``stitch``.
@@ -17,14 +19,17 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from connector import bulk, counters, remember
-from connector.graph import NODE_COLUMNS, Graph, node
-from connector.identifiers import Rules, digests, is_hash_shaped
+from connector import bulk, components, consent, counters, remember, standing
+from connector.components import JOINING, Tally
+from connector.graph import NODE_COLUMNS, node
+from connector.identifiers import digests, is_hash_shaped
 from connector.keys import Keys
 from connector.lessons import Key, Lesson, Moment, Sighting, fold
-from connector.messages import Identifier, Kind, Message
+from connector.messages import MINUTE, Identifier, Kind, Message, Milliseconds
 from connector.resolve import Node
-from connector.tables import email_hashes, identifiers, links, sightings
+from connector.rules import Rules
+from connector.standing import Pair
+from connector.tables import COUNTS, email_hashes, identifiers, links, sightings
 
 IDENTITY_LEASE: Final = 0x636F6E6E
 """The advisory lock under which one worker at a time writes identity on PostgreSQL."""
@@ -40,17 +45,21 @@ UPSERT_SIGHTING: Final = """on conflict (a_id, b_id, kind, minute) do update set
     last_at = case when excluded.last_at > sightings.last_at then excluded.last_at else sightings.last_at end"""
 
 KNOWN_LINKS: Final = """
-    select l.a_id, l.b_id, l.kind, l.first_at, l.first_message from {asked} q
-    join links l on l.a_id = q.a_id and l.b_id = q.b_id and l.kind = q.kind"""
+    select l.a_id, l.b_id, l.kind, l.first_at, l.first_message, l.stands from {asked} q
+    join links l on l.a_id = q.a_id and l.b_id = q.b_id"""
 
 
 @dataclass(slots=True)
 class Recorded:
-    """The numbers of a batch's identifiers, those about which something new is known, and those seen again."""
+    """The numbers of a batch's identifiers, those about which something new is known, and those seen again.
+
+    altered: those whose own choice turned what counts of them.
+    """
 
     ids: dict[Identifier, int]
     changed: set[int]
     seen: set[int]
+    altered: set[int]
 
 
 LinkKey = tuple[int, int, str]
@@ -61,7 +70,8 @@ class Plan:
     """A batch against the store, read and not yet written.
 
     nodes: every identifier concerned, as it will be; same_value: those that share a value; new and changed: which of
-    them must be written; hashes: (email, hash) pairs recognised; new_links, earlier_links: with their first moments.
+    them must be written; hashes: (email, hash) pairs recognised; new_links, earlier_links: with their first moments;
+    seen: every link of the batch; stood: the pairs that were joined before it.
     """
 
     nodes: dict[int, Node] = field(default_factory=dict)
@@ -74,11 +84,17 @@ class Plan:
     hashes: list[tuple[int, int]] = field(default_factory=list)
     new_links: dict[LinkKey, Moment] = field(default_factory=dict)
     earlier_links: dict[LinkKey, Moment] = field(default_factory=dict)
-    hash_links: list[tuple[int, int]] = field(default_factory=list)
+    hash_links: list[Pair] = field(default_factory=list)
+    seen: set[LinkKey] = field(default_factory=set)
+    stood: set[Pair] = field(default_factory=set)
 
     def add(self, one: Node) -> Node:
         self.ids[one.identifier] = one.id
         return self.nodes.setdefault(one.id, one)
+
+    def is_apart(self, a: int, b: int) -> bool:
+        """Does an end of a link name nobody?"""
+        return self.nodes[a].apart or self.nodes[b].apart
 
 
 def record(tx: sa.Connection, batch: Sequence[Message], rules: Rules, keys: Keys) -> Recorded:
@@ -89,18 +105,35 @@ def record(tx: sa.Connection, batch: Sequence[Message], rules: Rules, keys: Keys
     _look_up_identifiers(tx, plan, lessons, rules)
     _recognise_hashes(tx, plan)
     _look_up_links(tx, plan, seen, _implied(plan))
-    joined, dirty = _joined_components(plan)
-    before = _census(tx, dirty, rules)
-    _relabel(tx, plan, joined)
-    _write(tx, plan, seen, keys)
-    after = _census(tx, {joined.get(one, one) for one in dirty}, rules)
-    counters.add(tx, "profiles", after[0] - before[0])
-    counters.add(tx, "refused_links", after[1] - before[1])
-    counters.add(tx, "links", len(plan.new_links))
     ids = {identifier: plan.ids[identifier] for identifier in lessons}
-    remember.write_mentions(tx, batch, ids)
-    remember.write_consents(tx, batch, ids)
-    return Recorded(ids, plan.touched, {ids[end] for a, b, _, _ in seen for end in (a, b)})
+    chosen = {(ids[one], message.at) for message in batch if message.choices for one in message.own}
+    before = consent.read(tx, {one for one, _ in chosen}, rules)
+    remember.write(tx, batch, ids, keys)
+    altered, refused = _choices(tx, plan, chosen, before, rules)
+    unsettled = _unsettled(tx, plan, batch, ids, keys) | refused
+    tally = Tally(tx, rules, _concerned(tx, plan, unsettled))
+    _write(tx, plan, seen, keys)
+    turned = standing.settle(tx, unsettled, rules)
+    gained, lost = _turned(plan, turned)
+    hubs = components.turn(tx, rules, gained, lost, plan.hash_links)
+    tally.close({one.id for one in plan.new} | {end for pair in gained | lost for end in pair} | hubs)
+    counters.add(tx, "links", len(plan.new_links) + turned.links)
+    plan.touched |= hubs | {end for pair in turned.changed for end in pair} | altered
+    return Recorded(ids, plan.touched, {ids[end] for a, b, _, _ in seen for end in (a, b)}, altered)
+
+
+def reconsider(tx: sa.Connection, pairs: Iterable[Pair], rules: Rules) -> set[int]:
+    """Find out anew which of these pairs stand, after an operator's act, and follow it; the identifiers concerned."""
+    pairs = set(pairs)
+    ends = {end for pair in pairs for end in pair}
+    nodes = components.nodes_of(tx, ends)
+    ends |= components.neighbours(tx, {one for one in ends if nodes[one].apart})
+    tally = Tally(tx, rules, ends)
+    turned = standing.settle(tx, pairs, rules)
+    hubs = components.turn(tx, rules, turned.gained, turned.lost)
+    tally.close(ends | components.neighbours(tx, hubs))
+    counters.add(tx, "links", turned.links)
+    return hubs | {end for pair in turned.changed for end in pair}
 
 
 def take_lease(tx: sa.Connection) -> None:
@@ -160,7 +193,7 @@ def _recognise_hashes(tx: sa.Connection, plan: Plan) -> None:
     emails = {
         digest: one.id for one in plan.new if one.identifier.type == "email" for digest in digests(one.identifier.value)
     }
-    unowned = "type = 'anonymous_id' and component_id is null"
+    unowned = "type = 'anonymous_id' and email_id is null"
     for row in bulk.select_by(tx, identifiers, NODE_COLUMNS, "value", emails, unowned):
         one = plan.add(node(row))
         pairs.append((emails[one.identifier.value], one))
@@ -172,19 +205,15 @@ def _recognise_hashes(tx: sa.Connection, plan: Plan) -> None:
     known = dict(bulk.select_by(tx, email_hashes, ("digest", "identifier_id"), "digest", shaped)) | emails
     pairs += [(known[digest], one) for digest, one in shaped.items() if digest in known]
     for email_id, one in pairs:
-        one.component = one.id
+        one.email = email_id
+        one.component = None if one.apart else one.id
         plan.hashes.append((email_id, one.id))
         plan.touched |= {email_id, one.id}
     recognised = [one for _, one in plan.hashes]
     plan.hash_links = [
-        (a, b)
-        for a, b in bulk.select_by(tx, links, ("a_id", "b_id"), "b_id", recognised, f"kind in {_sql(Kind.JOINING)}")
+        (a, b) for a, b in bulk.select_by(tx, links, ("a_id", "b_id"), "b_id", recognised, f"{COUNTS} and {JOINING}")
     ]
     _add_nodes(tx, plan, {email_id for email_id, _ in plan.hashes} | {a for a, _ in plan.hash_links})
-
-
-def _sql(words: Iterable[str]) -> str:
-    return "(" + ", ".join(f"'{word}'" for word in words) + ")"
 
 
 def _add_nodes(tx: sa.Connection, plan: Plan, wanted: set[int]) -> None:
@@ -202,17 +231,19 @@ def _implied(plan: Plan) -> list[LinkKey]:
     return found
 
 
-# -- 4. sightings, links, components -------------------------------------------------------------------------------
+# -- 4. sightings and links -----------------------------------------------------------------------------------------
 
 
 def _look_up_links(tx: sa.Connection, plan: Plan, seen: Mapping[Key, Sighting], implied: Iterable[LinkKey]) -> None:
-    """Which links are new, and which were first seen earlier than was known."""
+    """Which links are new, which were first seen earlier than was known, and which pairs were joined before."""
     first: dict[LinkKey, Moment] = dict.fromkeys(implied, (0, ""))
     for (stronger, weaker, kind, _), sighting in seen.items():
         key = (plan.ids[stronger], plan.ids[weaker], kind)
         first[key] = min(first.get(key, sighting.first), sighting.first)
-    asked = (("a_id", "bigint"), ("b_id", "bigint"), ("kind", "text"))
-    stored = {row[:3]: row[3:] for row in bulk.select_joined(tx, KNOWN_LINKS, asked, list(first))}
+    rows = bulk.select_joined(tx, KNOWN_LINKS, standing.PAIR, sorted({key[:2] for key in first}))
+    stored = {(a, b, kind): (at, message) for a, b, kind, at, message, _ in rows}
+    plan.stood = {(a, b) for a, b, kind, _, _, stands in rows if stands and kind in Kind.JOINING}
+    plan.seen = set(first)
     for key, moment in first.items():
         if key not in stored:
             plan.new_links[key] = moment
@@ -221,44 +252,57 @@ def _look_up_links(tx: sa.Connection, plan: Plan, seen: Mapping[Key, Sighting], 
     plan.touched |= {end for a, b, _ in plan.new_links for end in (a, b)}
 
 
-def _joined_components(plan: Plan) -> tuple[dict[int, int], set[int]]:
-    """Where each component that a new link joins goes to, and the components whose people may have changed."""
-    pairs = [(a, b) for a, b, kind in plan.new_links if kind in Kind.JOINING] + plan.hash_links
-    roots: dict[int, int] = {}
-    dirty = {one.component for one in plan.new} | {plan.nodes[one].component for one in plan.moved_back}
-    dirty |= {plan.nodes[end].component for a, b, _ in plan.earlier_links for end in (a, b)}
-    for a, b in pairs:
-        left, right = plan.nodes[a].component, plan.nodes[b].component
-        if left is not None and right is not None:
-            dirty |= {left, right}
-            left, right = _root(roots, left), _root(roots, right)
-            roots[max(left, right)] = min(left, right)
-    return {one: _root(roots, one) for one in roots}, {one for one in dirty if one is not None}
+def _unsettled(
+    tx: sa.Connection, plan: Plan, batch: Sequence[Message], ids: Mapping[Identifier, int], keys: Keys
+) -> set[Pair]:
+    """The pairs of this batch of which an operator took something back; one cheap look where none ever did."""
+    if not standing.any_revoked(tx):
+        return set()
+    taken_back = standing.note_messages(
+        tx,
+        {
+            message.key: [(ids[a], ids[b], kind, message.at // MINUTE) for a, b, kind in message.links]
+            for message in batch
+            if message.links
+        },
+    )
+    guarded = standing.named(tx, {keys.profile_id(one): number for one, number in plan.ids.items()})
+    return taken_back | {(a, b) for a, b, _ in plan.seen if a in guarded or b in guarded}
 
 
-def _relabel(tx: sa.Connection, plan: Plan, joined: Mapping[int, int]) -> None:
-    """Move the identifiers of components that became one; those of this batch are moved before they are written."""
-    for one in plan.nodes.values():
-        if one.component is not None:
-            one.component = joined.get(one.component, one.component)
-    mark = "?" if tx.dialect.name == "sqlite" else "%s"
-    moved = [(new, old) for old, new in joined.items() if old != new]
-    if moved:
-        tx.exec_driver_sql(f"update identifiers set component_id = {mark} where component_id = {mark}", moved)  # noqa: S608 - marks
+def _choices(
+    tx: sa.Connection, plan: Plan, chosen: set[tuple[int, Milliseconds]], before: consent.Choices, rules: Rules
+) -> tuple[set[int], set[Pair]]:
+    """For whom a choice of this batch changed anything; all their pairs, and this batch's with somebody who refused."""
+    if not rules.required and not rules.opt_out:
+        return set(), set()
+    after = consent.read(tx, plan.nodes, rules)
+    refusing = {one for one in plan.nodes if after.has_refused(one)}
+    altered = {
+        one
+        for one, at in chosen
+        for then in (at, at + MINUTE)
+        if (before.refused(one, then) is None) != (after.refused(one, then) is None)
+    }
+    pairs = {(a, b) for a, b, _ in plan.seen if a in refusing or b in refusing}
+    return altered, pairs | standing.pairs_of(tx, altered)
 
 
-def _root(roots: Mapping[int, int], one: int) -> int:
-    while roots.get(one, one) != one:
-        one = roots[one]
-    return one
+def _concerned(tx: sa.Connection, plan: Plan, unsettled: set[Pair]) -> set[int]:
+    """The identifiers whose people, or whose refused links, this batch may change."""
+    ends = {end for a, b, _ in (*plan.new_links, *plan.earlier_links) for end in (a, b)}
+    ends |= plan.moved_back | {end for pair in (*plan.hash_links, *unsettled) for end in pair}
+    apart = components.nodes_of(tx, {end for pair in unsettled for end in pair})
+    return ends | components.neighbours(tx, {one for one, node in apart.items() if node.apart})
 
 
-def _census(tx: sa.Connection, components: set[int], rules: Rules) -> tuple[int, int]:
-    """How many people and refused links there are in these components, by the store as it is now."""
-    graph = Graph(tx, rules)
-    graph.load_components(components)
-    found = [graph.people(component) for component in components]
-    return sum(len(people.members) for people in found), sum(len(people.refused) for people in found)
+def _turned(plan: Plan, turned: standing.Turned) -> tuple[set[Pair], set[Pair]]:
+    """The pairs that are joined by this batch, and those that are no more."""
+    fresh = {key[:2] for key in plan.new_links if key[2] in Kind.JOINING} - plan.stood
+    return fresh - turned.lost | turned.gained, turned.lost - fresh
+
+
+# -- 5. writing -----------------------------------------------------------------------------------------------------
 
 
 def _write(tx: sa.Connection, plan: Plan, seen: Mapping[Key, Sighting], keys: Keys) -> None:
@@ -269,7 +313,7 @@ def _write(tx: sa.Connection, plan: Plan, seen: Mapping[Key, Sighting], keys: Ke
         [
             (
                 *(one.id, *one.identifier, one.first_at, one.first_message, one.last_at, one.carried_at, one.component),
-                keys.profile_id(one.identifier),
+                *(one.email, one.degree, one.apart, keys.profile_id(one.identifier)),
             )
             for one in plan.new
         ],
@@ -290,7 +334,11 @@ def _write(tx: sa.Connection, plan: Plan, seen: Mapping[Key, Sighting], keys: Ke
     )
     recognised = [one for _, one in plan.hashes]
     bulk.update_rows(
-        tx, identifiers, ("id",), ("component_id",), [(one, plan.nodes[one].component) for one in recognised]
+        tx,
+        identifiers,
+        ("id",),
+        ("component_id", "email_id"),
+        [(one, plan.nodes[one].component, plan.nodes[one].email) for one in recognised],
     )
     for table in (links, sightings):
         bulk.update_rows(tx, table, ("b_id",), ("browser",), [(one, False) for one in recognised])
@@ -302,8 +350,11 @@ def _write_links(tx: sa.Connection, plan: Plan) -> None:
     bulk.insert_rows(
         tx,
         links,
-        ("a_id", "b_id", "kind", "browser", "first_at", "first_message"),
-        [(*key, plan.nodes[key[1]].component is None, *moment) for key, moment in sorted(plan.new_links.items())],
+        ("a_id", "b_id", "kind", "browser", "first_at", "first_message", "apart"),
+        [
+            (*key, plan.nodes[key[1]].browser, *moment, plan.is_apart(*key[:2]))
+            for key, moment in sorted(plan.new_links.items())
+        ],
     )
     bulk.update_rows(
         tx,
@@ -315,9 +366,12 @@ def _write_links(tx: sa.Connection, plan: Plan) -> None:
 
 
 def _write_sightings(tx: sa.Connection, plan: Plan, seen: Mapping[Key, Sighting]) -> None:
-    columns = ("a_id", "b_id", "kind", "minute", "browser", "first_at", "first_message", "last_at", "last_message")
+    columns = (
+        "a_id", "b_id", "kind", "minute", "browser", "first_at", "first_message", "last_at", "last_message", "apart",
+    )  # fmt: skip
     rows = []
     for (stronger, weaker, kind, minute), sighting in seen.items():
         a, b = plan.ids[stronger], plan.ids[weaker]
-        rows.append((a, b, kind, minute, plan.nodes[b].component is None, *sighting.first, *sighting.last))
+        place = (a, b, kind, minute, plan.nodes[b].browser)
+        rows.append((*place, *sighting.first, *sighting.last, plan.is_apart(a, b)))
     bulk.insert_rows(tx, sightings, columns, sorted(rows), UPSERT_SIGHTING)

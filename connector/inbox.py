@@ -62,11 +62,21 @@ def take(tx: sa.Connection, limit: int) -> list[Stored]:
         rows = bulk.select_by(tx, inbox, _STORED, "id", sorted(tx.scalars(gone)))
     else:
         rows = [tuple(row) for row in tx.execute(_POSTGRESQL_TAKE, {"limit": limit})]
-    taken = [
-        Stored(number, source, message_id, body, received_at, bool(authenticated), envelope, rotten)
-        for number, source, message_id, body, received_at, authenticated, envelope, rotten in rows
-    ]
-    return sorted(taken, key=lambda one: one.id)
+    return sorted(map(_stored, rows), key=lambda one: one.id)
+
+
+def _stored(row: bulk.Row) -> Stored:
+    """A row of _STORED."""
+    number, source, message_id, body, received_at, authenticated, envelope, rotten = row
+    return Stored(number, source, message_id, body, received_at, bool(authenticated), envelope, rotten)
+
+
+def read(tx: sa.Connection, after: int, limit: int) -> list[Stored]:
+    """Messages in the order of their arrival, those taken long ago too. Args: after is the number of the last one."""
+    rows = tx.execute(
+        sa.select(*(inbox.c[name] for name in _STORED)).where(inbox.c.id > after).order_by(inbox.c.id).limit(limit)
+    )
+    return [_stored(tuple(row)) for row in rows]
 
 
 def drop(tx: sa.Connection, number: int) -> bool:

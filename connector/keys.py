@@ -40,6 +40,14 @@ class Keys:
         """The id of the person whose earliest-seen identifier this is."""
         return self._hash("profile", *earliest)[:24]
 
+    def tombstone(self, identifier: Identifier) -> str:
+        """What is left of an identifier that was forgotten: enough to know it again, and no way back."""
+        return self._hash("tombstone", *identifier)
+
+    def token(self, token: str) -> str:
+        """A link token of an email platform, which opens the profile of whoever has it, as it may be stored."""
+        return self._hash("token", token)
+
     def link_id(self, stronger: Identifier, weaker: Identifier, kind: str) -> str:
         return self._hash("link", *stronger, *weaker, kind)[:24]
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
 import sqlalchemy as sa
 
 from connector import bulk, counters
-from connector.messages import Message, Outcome, Stored
+from connector.messages import Identifier, Message, Milliseconds, Outcome, Stored
 from connector.outbox import Ids
 from connector.stitch import Case, Evidence, Placement
-from connector.tables import messages
+from connector.tables import mentions, messages
+
+PERSONAL = (
+    "type", "event", "vendor", "notes", "user_id", "anonymous_id", "evidence", "recipient_id", "vendor_profile_id",
+    "vendor_user_id", "browser_id", "identifiers", "taught",
+)  # fmt: skip
+"""What of a row may tell of a person."""
 
 COLUMNS = tuple(str(column.name) for column in messages.columns)
 NOBODY = Ids()
@@ -54,8 +60,9 @@ def entry(
     case: Case | None = None,
     placement: Placement | None = None,
     ids: Ids = NOBODY,
+    numbers: Mapping[Identifier, int] | None = None,
 ) -> Entry:
-    """What was decided about a valid message."""
+    """What was decided about a valid message. Args: numbers are those of its identifiers, if it taught anything."""
     counted = outcome in Outcome.COUNTED
     usable = placement is not None and placement.usable
     row = (
@@ -79,6 +86,7 @@ def entry(
         case.vendor_profile if case else None,
         case.vendor_user if case else None,
         case.browser if case else None,
+        *_told(message, numbers),
     )
     counts = []
     if message.email or outcome == Outcome.ECHO:
@@ -94,16 +102,36 @@ def quarantined(stored: Stored, reasons: Iterable[str]) -> Entry:
     """An element that is not a message, with why."""
     row = (
         stored.id, stored.source, stored.message_id, None, None, None, stored.received_at, stored.received_at,
-        stored.authenticated, Outcome.QUARANTINED, "; ".join(reasons), *[None] * 9,
+        stored.authenticated, Outcome.QUARANTINED, "; ".join(reasons), *[None] * 11,
     )  # fmt: skip
     return Entry(row, ("quarantined",))
 
 
-def act(stored: Stored, kind: str, reason: str) -> Entry:
-    """What an operator did."""
+def _told(message: Message, numbers: Mapping[Identifier, int] | None) -> tuple[str | None, str | None]:
+    """What a message carried and taught, in numbers: known also when its body is gone."""
+    if numbers is None:
+        return None, None
+    taught = [(numbers[a], numbers[b], kind) for a, b, kind in message.links]
+    return (
+        orjson.dumps([numbers[one] for one in message.identifiers]).decode(),
+        orjson.dumps(taught).decode() if taught else None,
+    )
+
+
+def act(stored: Stored, kind: str, at: Milliseconds, reason: str, notes: Sequence[str] = ()) -> Entry:
+    """What an operator did. Args: notes are what came of it, a sentence each."""
     row = (
-        stored.id, stored.source, stored.message_id, kind, None, None, stored.received_at, stored.received_at,
-        stored.authenticated, Outcome.LEARNED, reason, *[None] * 9,
+        stored.id, stored.source, stored.message_id, kind, None, None, at, stored.received_at,
+        stored.authenticated, Outcome.LEARNED, reason, orjson.dumps(notes).decode() if notes else None, *[None] * 10,
+    )  # fmt: skip
+    return Entry(row, ())
+
+
+def forgotten(stored: Stored, reason: str) -> Entry:
+    """A message of somebody we were told to forget: when it came, and nothing of what it said."""
+    row = (
+        stored.id, stored.source, stored.message_id, None, None, None, stored.received_at, stored.received_at,
+        stored.authenticated, Outcome.FORGOTTEN, reason, *[None] * 11,
     )  # fmt: skip
     return Entry(row, ())
 
@@ -118,9 +146,8 @@ def write(tx: sa.Connection, entries: Sequence[Entry]) -> None:
 
 def change(tx: sa.Connection, changes: Sequence[Change]) -> None:
     """Give held messages their later outcome."""
-    before: dict[int, str] = dict(
-        bulk.select_by(tx, messages, ("id", "outcome"), "id", [one.inbox_id for one in changes])
-    )
+    columns = ("id", "outcome", "user_id", "anonymous_id", "arrived_usable")
+    before = {row[0]: row[1:] for row in bulk.select_by(tx, messages, columns, "id", [one.inbox_id for one in changes])}
     bulk.update_rows(
         tx,
         messages,
@@ -140,11 +167,47 @@ def change(tx: sa.Connection, changes: Sequence[Change]) -> None:
     )
     counts: Counter[str] = Counter()
     for one in changes:
-        counts[f"email.{before[one.inbox_id]}"] -= 1
+        outcome, user_id, anonymous_id, arrived_usable = before[one.inbox_id]
+        counts[f"email.{outcome}"] -= 1
         counts[f"email.{one.outcome}"] += 1
-        counts["email.left_usable"] += one.outcome == Outcome.STITCHED_LATE
+        counts["email.left_usable"] += _left_usable(one.outcome, one.ids.user_id, one.ids.anonymous_id)
+        counts["email.left_usable"] -= _left_usable(outcome, user_id, anonymous_id)
+        if not arrived_usable:
+            counts["email.arrived_unusable"] += (one.outcome in Outcome.COUNTED) - (outcome in Outcome.COUNTED)
     for name, n in counts.items():
         counters.add(tx, name, n)
+
+
+def forget(tx: sa.Connection, inbox_ids: Iterable[int], reason: str) -> None:
+    """Take out of the log what these messages said, and out of everybody's timeline that they did."""
+    columns = ("id", "outcome", "user_id", "anonymous_id", "arrived_usable", "at", "identifiers")
+    rows = bulk.select_by(tx, messages, columns, "id", inbox_ids)
+    bulk.update_rows(
+        tx,
+        messages,
+        ("id",),
+        ("outcome", "reason", *PERSONAL),
+        [(row[0], Outcome.FORGOTTEN, reason, *[None] * len(PERSONAL)) for row in rows],
+    )
+    mark = "?" if tx.dialect.name == "sqlite" else "%s"
+    mentioned = [(one, row[5], row[0]) for row in rows for one in orjson.loads(row[6] or "[]")]
+    if mentioned:
+        where = f"identifier_id = {mark} and at = {mark} and message = {mark}"
+        tx.exec_driver_sql(f"delete from {mentions.name} where {where}", mentioned)  # noqa: S608 - marks
+    counts: Counter[str] = Counter()
+    for _, outcome, user_id, anonymous_id, arrived_usable, _, _ in rows:
+        if arrived_usable is not None or outcome == Outcome.ECHO:
+            counts[f"email.{outcome}"] -= 1
+            counts["email.left_usable"] -= _left_usable(outcome, user_id, anonymous_id)
+            counts["email.arrived_unusable"] -= outcome in Outcome.COUNTED and not arrived_usable
+        counts["quarantined"] -= outcome == Outcome.QUARANTINED
+    for name, n in counts.items():
+        counters.add(tx, name, n)
+
+
+def _left_usable(outcome: str, user_id: str | None, anonymous_id: str | None) -> bool:
+    """Did it leave, or does it leave, with an id that names somebody? An opaque one does not."""
+    return outcome in Outcome.COUNTED and outcome != Outcome.EXPIRED and bool(user_id or anonymous_id)
 
 
 def cases(tx: sa.Connection, inbox_ids: Iterable[int]) -> dict[int, Case]:

@@ -15,9 +15,9 @@ from typing import Any, Final
 
 from connector.directives import Value, alternatives, compile_value
 from connector.errors import MappingError
-from connector.identifiers import Rules
-from connector.identifiers import load as load_rules
 from connector.messages import EMAIL_EVENTS, HOUR, Milliseconds, duration_ms
+from connector.rules import Rules
+from connector.rules import load as load_rules
 
 CHANNELS: Final = ("auto", "segment", "vendor")
 

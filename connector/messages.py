@@ -138,7 +138,9 @@ class Message:
     key is ``source/message_id``, the tie-breaker everywhere. user_id and anonymous_id are what arrived, unless
     blocked. links pairs the strongest identifier with each other one (a star) as ``(stronger, weaker, kind)``.
     carried are the identifiers a site or server call vouches for: only those userIds are ever emitted.
-    notes are plain sentences about what was repaired on the way in.
+    landings are (token, vendor profile, browser) of a click in a mail; choices (category, granted) of the consents that
+    identity.toml requires; trait_owner is whom the traits of an identify call describe. notes are plain sentences about
+    what was repaired on the way in.
     """
 
     inbox_id: int
@@ -159,11 +161,20 @@ class Message:
     links: tuple[tuple[Identifier, Identifier, str], ...] = ()
     carried: tuple[Identifier, ...] = ()
     email: Email | None = None
+    landings: tuple[tuple[str, Identifier, Identifier], ...] = ()
+    choices: tuple[tuple[str, bool], ...] = ()
+    trait_owner: Identifier | None = None
     notes: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
         return f"{self.source}/{self.message_id}"
+
+    @property
+    def own(self) -> tuple[Identifier, ...]:
+        """The identifiers it speaks of itself: not those that only a page's URL named, which anybody can write."""
+        named = {one for one, _, kind in self.links if kind in (Kind.CLICKED, Kind.HINTED)} - set(self.carried)
+        return tuple(one for one in self.identifiers if one not in named) if named else self.identifiers
 
 
 def now_ms() -> Milliseconds:

@@ -1,6 +1,7 @@
 """What operators do is a message too: stored in the inbox, acted on by the worker, and written in the log.
 
-So a command never fights with the serving process over the store, and who did what when can always be told.
+So a command never fights with the serving process over the store, and who did what when can always be told. This
+module makes the orders, and does them by ``repair``, ``forget`` and the queue.
 """
 
 from __future__ import annotations
@@ -12,11 +13,15 @@ from typing import Any, Final
 import orjson
 import sqlalchemy as sa
 
-from connector import inbox, log, queue
-from connector.messages import Milliseconds, Outcome, Received, Stored
+from connector import forget as erasing
+from connector import inbox, log, queue, repair
+from connector.house import House
+from connector.messages import Identifier, Json, Milliseconds, Outcome, Received, Stored
+from connector.repair import Effect
 from connector.tables import messages
 
 SOURCE: Final = "operator"
+REPAIRS: Final = ("link", "unlink", "restore")
 
 
 def retry_quarantined(
@@ -31,26 +36,102 @@ def retry_dead(now: Milliseconds, *, ids: Sequence[int] = (), reason: str = "") 
     return _act("retry-dead", now, ids=list(ids), reason=reason)
 
 
+def link(
+    now: Milliseconds,
+    left: Identifier,
+    right: Identifier,
+    *,
+    reason: str = "",
+    correct: bool = False,
+    operator: str = "",
+) -> Received:
+    """The message that says that two identifiers are one person's, or that a browser is a person's from now on."""
+    return _act("link", now, left=left, right=right, reason=reason, correct=correct, operator=operator)
+
+
+def unlink(
+    now: Milliseconds,
+    *,
+    left: Identifier | None = None,
+    right: Identifier | None = None,
+    message: str | None = None,
+    identifier: Identifier | None = None,
+    until: Milliseconds | None = None,
+    reason: str = "",
+    correct: bool = False,
+    operator: str = "",
+) -> Received:
+    """The message that takes back a link, what one message proved, or all that one identifier proved.
+
+    Args: left and right, or message (``source/messageId``), or identifier. until: later sightings count again.
+    correct: what was sent under the old identity is sent once more under the new one.
+    """
+    named = {"left": left, "right": right, "message": message, "identifier": identifier, "until": until}
+    return _act("unlink", now, **named, reason=reason, correct=correct, operator=operator)
+
+
+def restore(
+    now: Milliseconds, revocation: str, *, reason: str = "", correct: bool = False, operator: str = ""
+) -> Received:
+    """The message that undoes an ``unlink``, exactly. Args: revocation is the messageId of that act."""
+    return _act("restore", now, revocation=revocation, reason=reason, correct=correct, operator=operator)
+
+
+def forget(
+    now: Milliseconds,
+    identifier: Identifier,
+    *,
+    at: Milliseconds | None = None,
+    suppress: bool = False,
+    reason: str = "",
+    operator: str = "",
+) -> Received:
+    """The message that erases a person up to a time. Args: suppress drops also whatever comes later."""
+    when = now if at is None else min(at, now)
+    return _act("forget", now, identifier=identifier, until=when, suppress=suppress, reason=reason, operator=operator)
+
+
 def _act(name: str, now: Milliseconds, **arguments: Any) -> Received:
-    body = orjson.dumps({"type": name, **arguments}).decode()
+    body = orjson.dumps({"type": name, "at": now, **arguments}).decode()
     return Received(SOURCE, f"{name}-{uuid.uuid4()}", body, now)
 
 
-def act(tx: sa.Connection, batch: Sequence[Stored], entries: list[log.Entry], now: Milliseconds) -> None:
-    """Do what the operator messages of a batch say, and log what came of it."""
+def act(tx: sa.Connection, batch: Sequence[Stored], house: House, now: Milliseconds) -> Effect:
+    """Do what the operator messages of a batch say, and log what came of it; what all of them changed."""
+    total = Effect()
     for stored in batch:
-        order = orjson.loads(stored.body)
-        match order["type"]:
-            case "retry-quarantined":
-                n = _requeue(tx, order.get("source"), order.get("ids") or [])
-                said = f"{_are(n, 'quarantined message')} tried again"
-            case "retry-dead":
-                n = queue.retry(tx, order.get("ids") or None, now=now)
-                said = f"{_are(n, 'dead letter')} pending again"
-            case other:
-                said = f"this version does not know the act '{str(other)[:40]}'"
-        reason = str(order.get("reason") or "")[:500]
-        entries.append(log.act(stored, order["type"], f"{said}; reason given: {reason}" if reason else said))
+        effect = perform(tx, stored, orjson.loads(stored.body or "{}"), house, now)
+        total.add(effect)
+    return total
+
+
+def perform(tx: sa.Connection, stored: Stored, order: dict[str, Json], house: House, now: Milliseconds) -> Effect:
+    """Do one act, and write it in the log."""
+    kind = str(order.get("type"))
+    at = min(int(order.get("at") or stored.received_at), stored.received_at)
+    if kind in REPAIRS:
+        effect = repair.repair(tx, stored, order, at, house, now)
+    elif kind == "forget":
+        effect = erasing.obey(tx, stored, order, house, now)
+    else:
+        effect = Effect(said=_retry(tx, kind, order, now))
+    reason = str(order.get("reason") or "")[:500]
+    operator = str(order.get("operator") or "")[:100]
+    said = effect.said + (f"; by {operator}" if operator else "") + (f"; reason given: {reason}" if reason else "")
+    log.write(tx, [log.act(stored, kind, at, said, effect.notes)])
+    return effect
+
+
+def _retry(tx: sa.Connection, kind: str, order: dict[str, Json], now: Milliseconds) -> str:
+    match kind:
+        case "retry-quarantined":
+            n = _requeue(tx, order.get("source"), order.get("ids") or [])
+            return f"{_are(n, 'quarantined message')} tried again"
+        case "retry-dead":
+            n = queue.retry(tx, order.get("ids") or None, now=now)
+            return f"{_are(n, 'dead letter')} pending again"
+        case other:
+            return f"this version does not know the act '{other[:40]}'"
 
 
 def _are(n: int, what: str) -> str:

@@ -122,6 +122,45 @@ def address(body: Mapping[str, Json], ids: Ids, *, late: bool) -> str:
     return orjson.dumps(complete).decode()
 
 
+def bare(body: Mapping[str, Json]) -> dict[str, Json]:
+    """The body without its ids: as it was composed."""
+    context = {name: value for name, value in body["context"].items() if name not in ("traits", "consent")}
+    return {name: value for name, value in body.items() if name not in ("userId", "anonymousId")} | {"context": context}
+
+
+def readdress(tx: sa.Connection, number: int, body: Mapping[str, Json], ids: Ids) -> None:
+    """Give a delivery that nobody has tried yet the ids that are known now."""
+    bulk.update_rows(tx, outbox, ("id",), ("body",), [(number, address(bare(body), ids, late=False))])
+
+
+def hold_again(
+    tx: sa.Connection, row: Any, body: Mapping[str, Json], waits_for: Iterable[int], until: Milliseconds
+) -> None:
+    """Let a delivery that nobody has tried yet wait for an identity once more."""
+    text = orjson.dumps(bare(body)).decode()
+    columns = ("status", "due_at", "pending_at", "body")
+    bulk.update_rows(tx, outbox, ("id",), columns, [(row.id, HELD, until, None, text)])
+    bulk.insert_rows(
+        tx,
+        waiting,
+        ("identifier_id", "outbox_id", "ambiguous"),
+        sorted({(one, row.id, False) for one in waits_for}),
+        "on conflict (identifier_id, outbox_id) do nothing",
+    )
+    counters.add(tx, f"outbox.{row.destination}.pending", -1)
+    counters.add(tx, f"outbox.{row.destination}.held", 1)
+
+
+def correct(tx: sa.Connection, row: Any, body: Mapping[str, Json], ids: Ids, keys: Keys, now: Milliseconds) -> None:
+    """A copy of what was sent, under the ids that are known now and an id that names what it corrects."""
+    connector = {**body["context"].get("connector", {}), "corrects": row.message_id}
+    message_id = keys.outgoing_id(f"correct/{row.message_id}/{ids.user_id}/{ids.anonymous_id}", row.destination)
+    copy = bare(body)
+    copy = {**copy, "messageId": message_id, "context": {**copy["context"], "connector": connector}}
+    parcel = Parcel(row.inbox_id, message_id, PENDING, row.at, now, address(copy, ids, late=False))
+    add(tx, row.destination, [parcel], now)
+
+
 def joining_identify(
     user_id: str, anonymous_id: str, at: Milliseconds, destination: Destination, keys: Keys
 ) -> dict[str, Json]:
@@ -181,6 +220,16 @@ def waiting_for(tx: sa.Connection, changed: Iterable[int], seen: Iterable[int]) 
     rows = bulk.select_by(tx, waiting, ("outbox_id",), "identifier_id", changed)
     rows += bulk.select_by(tx, waiting, ("outbox_id",), "identifier_id", seen, "ambiguous")
     return _held(bulk.select_by(tx, outbox, HELD_COLUMNS, "id", {row[0] for row in rows}, "status = 'held'"))
+
+
+def drop_held(tx: sa.Connection, inbox_ids: Iterable[int]) -> None:
+    """End the holding of what answers these messages: it never leaves."""
+    rows = bulk.select_by(tx, outbox, ("id", "destination"), "inbox_id", inbox_ids, "status = 'held'")
+    bulk.update_rows(tx, outbox, ("id",), ("status", "body"), [(one, DROPPED, "") for one, _ in rows])
+    bulk.delete_rows(tx, waiting, "outbox_id", [one for one, _ in rows])
+    for destination in sorted({destination for _, destination in rows}):
+        n = sum(one == destination for _, one in rows)
+        counters.add(tx, f"outbox.{destination}.held", -n)
 
 
 def bodies(tx: sa.Connection, ids: Iterable[int]) -> list[tuple[int, str]]:

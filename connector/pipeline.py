@@ -5,6 +5,7 @@
     stitch      whose visitor is each email event?
     outbox      what leaves, what is held
     log         what was decided about every message, and why
+    withdraw    what was stored without consent goes; forget: and what is held of whom we were told to forget
     held        what waited and has a visitor now
 
 Called by ``worker``; what it writes, ``deliver`` sends.
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 import orjson
 import sqlalchemy as sa
 
-from connector import held, identity, inbox, log, operate, outbox, stitch, validate
+from connector import consent, forget, held, identity, inbox, log, operate, outbox, stitch, validate, withdraw
 from connector.addressing import ids_of
 from connector.errors import InvalidMessage
 from connector.graph import Graph
@@ -38,14 +39,26 @@ def process(tx: sa.Connection, batch: Sequence[Stored], house: House, now: Milli
     identity.take_lease(tx)
     batch = log.unprocessed(tx, batch)
     entries: list[log.Entry] = []
-    operate.act(tx, [one for one in batch if one.source == operate.SOURCE], entries, now)
-    messages = _read([one for one in batch if one.source != operate.SOURCE], house, entries)
+    acts = operate.act(tx, [one for one in batch if one.source == operate.SOURCE], house, now)
+    valid = _read([one for one in batch if one.source != operate.SOURCE], house, entries)
+    deletes = [one for one in valid if one[1].type == "delete"]
+    messages, forgotten = forget.drop(tx, [one for one in valid if one[1].type != "delete"], house.keys)
     recorded = identity.record(tx, messages, house.rules, house.keys)
     graph = Graph(tx, house.rules)
     graph.load(recorded.changed)
     _place(tx, [one for one in messages if one.email], recorded, graph, house, entries, now)
-    log.write(tx, entries + _learned(messages))
-    held.release(tx, recorded, graph, house, now)
+    log.write(tx, entries + forgotten + _learned(messages, recorded))
+    _withdraw(tx, messages, recorded, house)
+    if deletes:
+        log.write(tx, forget.delete(tx, deletes, house))
+    recorded.changed |= acts.changed
+    held.release(tx, recorded, Graph(tx, house.rules) if deletes else graph, house, now)
+
+
+def learn(tx: sa.Connection, batch: Sequence[Stored], house: House) -> None:
+    """Only what these elements teach: nothing is decided and nothing leaves. For histories that are read again."""
+    messages, _ = forget.drop(tx, [one for one in _read(batch, house, []) if one[1].type != "delete"], house.keys)
+    identity.record(tx, messages, house.rules, house.keys)
 
 
 def set_aside(tx: sa.Connection, batch: Sequence[Stored], error: Exception) -> None:
@@ -58,7 +71,7 @@ def set_aside(tx: sa.Connection, batch: Sequence[Stored], error: Exception) -> N
 # -- validate -----------------------------------------------------------------------------------------------------
 
 
-def _read(batch: Sequence[Stored], house: House, entries: list[log.Entry]) -> list[Message]:
+def _read(batch: Sequence[Stored], house: House, entries: list[log.Entry]) -> list[tuple[Stored, Message]]:
     """The messages that are valid and not our own coming back; the others go to the log at once."""
     messages = []
     for stored in batch:
@@ -72,7 +85,7 @@ def _read(batch: Sequence[Stored], house: House, entries: list[log.Entry]) -> li
                 log.entry(message, Outcome.ECHO, "an event of ours that came back: nothing to learn, nothing to send")
             )
         else:
-            messages.append(message)
+            messages.append((stored, message))
     return messages
 
 
@@ -95,7 +108,7 @@ def _place(
     for message, case, placement, ids in zip(messages, cases, placements, addressed, strict=True):
         assert message.email is not None  # noqa: S101 - the caller chose them so
         outcome, reason = _outcome(message.email, placement, house)
-        entries.append(log.entry(message, outcome, reason, case=case, placement=placement, ids=ids))
+        entries.append(log.entry(message, outcome, reason, case, placement, ids, recorded.ids))
         if outcome != Outcome.IGNORED and not (outcome == Outcome.PASSED and message.email.forward == "repaired"):
             parcels.append(_parcel(message, message.email, placement, ids, case, house, now))
     outbox.add(tx, house.destination.name, parcels, now)
@@ -117,6 +130,8 @@ def _case(message: Message, recorded: identity.Recorded) -> Case:
 def _outcome(email: Email, placement: Placement, house: House) -> tuple[str, str]:
     if email.ignored:
         return Outcome.IGNORED, email.ignored
+    if placement.withdrawn:
+        return Outcome.IGNORED, placement.reason
     if placement.ambiguous:
         return Outcome.AMBIGUOUS, placement.reason
     if placement.arrived_usable and placement.usable:
@@ -147,8 +162,10 @@ def _parcel(
     )
 
 
-def _learned(messages: Sequence[Message]) -> list[log.Entry]:
-    return [log.entry(one, Outcome.LEARNED, _lesson(one)) for one in messages if one.email is None]
+def _learned(messages: Sequence[Message], recorded: identity.Recorded) -> list[log.Entry]:
+    return [
+        log.entry(one, Outcome.LEARNED, _lesson(one), numbers=recorded.ids) for one in messages if one.email is None
+    ]
 
 
 def _lesson(message: Message) -> str:
@@ -156,3 +173,18 @@ def _lesson(message: Message) -> str:
         return "nothing to link"
     links = "1 link" if len(message.links) == 1 else f"{len(message.links)} links"
     return f"{links} seen between its {len(message.identifiers)} identifiers"
+
+
+# -- consent ------------------------------------------------------------------------------------------------------
+
+
+def _withdraw(tx: sa.Connection, messages: Sequence[Message], recorded: identity.Recorded, house: House) -> None:
+    """Remove what was stored without consent: of this batch, and of what was there before a late refusal."""
+    choices = consent.read(tx, recorded.ids.values(), house.rules)
+    if not choices.categories:
+        return
+    spoken = {
+        one.inbox_id: (one.at, {recorded.ids[who] for who in (one.identifiers if one.email else one.own)})
+        for one in messages
+    }
+    withdraw.remove(tx, spoken | withdraw.earlier(tx, recorded.altered), house)

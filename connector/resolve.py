@@ -13,15 +13,19 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from connector.identifiers import Rules
 from connector.messages import Identifier, Kind, Milliseconds
+from connector.rules import Rules
 
 KIND_ORDER = {kind: place for place, kind in enumerate(Kind.ORDER)}
 
 
 @dataclass(slots=True)
 class Node:
-    """An identifier that is known. component: None for browsers."""
+    """An identifier that is known.
+
+    component: None for browsers, and for who names nobody (apart). email: of an anonymous_id, the email it is the hash
+    of. degree: how many stronger identifiers it is linked to.
+    """
 
     id: int
     identifier: Identifier
@@ -30,6 +34,14 @@ class Node:
     last_at: Milliseconds
     carried_at: Milliseconds | None
     component: int | None
+    email: int | None = None
+    degree: int = 0
+    apart: bool = False
+
+    @property
+    def browser(self) -> bool:
+        """Does it name a browser, and not the email it might be the hash of?"""
+        return self.identifier.type == "anonymous_id" and self.email is None
 
 
 @dataclass(frozen=True, slots=True)

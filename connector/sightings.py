@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from connector import bulk
 from connector.messages import MINUTE, Kind, Milliseconds
+from connector.tables import COUNTS, OWNED
 
 PAGE: Final = 64
 """Sightings read at a time where the latest one did not settle the question."""
@@ -99,13 +100,34 @@ def of_pairs(
     return {key: Around(tuple(before), tuple(after)) for key, (before, after) in found.items()}
 
 
+def of_kind(tx: sa.Connection, pairs: Sequence[tuple[int, int]], kind: str, at: Milliseconds) -> list[Around]:
+    """The sightings of one kind of each (stronger, weaker) pair next to a time."""
+    if not pairs:
+        return []
+    columns = (("a_id", "bigint"), ("b_id", "bigint"), ("at", "bigint"), ("minute", "bigint"))
+    found: dict[tuple[int, int], tuple[list[Seen], list[Seen]]] = {pair: ([], []) for pair in pairs}
+    query = PAIR.format(kinds=f"select '{kind}' as kind", asked="{asked}")  # a word of ours
+    for _, *row in bulk.select_joined(tx, query, columns, [(a, b, at, at // MINUTE) for a, b in pairs]):
+        _sort_in(found[row[0], row[1]], row, at)
+    return [Around(tuple(before), tuple(after)) for before, after in found.values()]
+
+
+def owners(tx: sa.Connection, browser: int, most: int = 1_000) -> list[Seen]:
+    """The sightings by which a browser was ever somebody's: of every minute the first and the last."""
+    rows = tx.exec_driver_sql(
+        f"""select {SIGHTING_COLUMNS} from sightings s where s.b_id = {browser:d} and {COUNTS}
+            and s.kind in ('manual', 'declared') order by s.minute limit {most:d}"""  # noqa: S608 - numbers of ours
+    )
+    return sorted({seen for row in map(tuple, rows) for seen in (_first(row), _last(row))})
+
+
 def browsers(tx: sa.Connection, anchor: int, at: Milliseconds, most: int) -> Iterator[Seen]:
     """The browsers seen with an identifier, each with its sighting nearest to a time: latest before first, then after.
 
     Exact for up to most browsers; of more, those of the latest sightings before and the earliest after.
     """
     found = tx.exec_driver_sql(
-        f"""select distinct b_id from links where a_id = {anchor:d} and browser and kind in ('manual', 'declared')
+        f"""select distinct b_id from links where a_id = {anchor:d} and {OWNED} and kind in ('manual', 'declared')
             limit {most + 1:d}"""  # noqa: S608 - numbers of ours
     )
     known = [row[0] for row in found]
@@ -142,11 +164,11 @@ def _later(tx: sa.Connection, anchor: int, at: Milliseconds) -> Iterator[Seen]:
 
 def _page(tx: sa.Connection, anchor: int, condition: str, order: str) -> list[bulk.Row]:
     """A page of whole minutes."""
-    limit = f"""(select x.minute from sightings x where x.a_id = {anchor:d} and x.browser and x.{condition}
+    limit = f"""(select x.minute from sightings x where x.a_id = {anchor:d} and {OWNED} and x.{condition}
                  and x.kind in ('manual', 'declared') order by x.minute {order} limit 1 offset {PAGE - 1})"""  # noqa: S608 - numbers of ours
     bound = ">=" if order == "desc" else "<="
     rows = tx.exec_driver_sql(
-        f"""select {SIGHTING_COLUMNS} from sightings s where s.a_id = {anchor:d} and s.browser and s.{condition}
+        f"""select {SIGHTING_COLUMNS} from sightings s where s.a_id = {anchor:d} and {OWNED} and s.{condition}
             and s.kind in ('manual', 'declared') and ({limit} is null or s.minute {bound} {limit})
             order by s.minute {order}"""  # noqa: S608 - numbers of ours
     )
@@ -180,19 +202,22 @@ def _around_query(end: str, condition: str) -> str:
         where {condition.format(row="s")}"""  # noqa: S608 - names of ours
 
 
+OWNING: Final = "{row}.stands and not {row}.apart and {row}.kind in ('manual', 'declared')"
+
 AROUND: Final = {
-    "browsers": _around_query("a_id", "{row}.browser and {row}.kind in ('manual', 'declared')"),
-    "owners": _around_query("b_id", "{row}.kind in ('manual', 'declared')"),
+    "browsers": _around_query("a_id", "{row}.browser and " + OWNING),
+    "owners": _around_query("b_id", OWNING),
 }
 
 PAIR: Final = f"""
     select q.at, {SIGHTING_COLUMNS} from {{asked}} q cross join ({{kinds}}) k
     join sightings s on s.a_id = q.a_id and s.b_id = q.b_id and s.kind = k.kind
     and s.minute >= coalesce((select max(x.minute) from sightings x where x.a_id = q.a_id and x.b_id = q.b_id
-                              and x.kind = k.kind and x.minute < q.minute), q.minute)
+                              and x.kind = k.kind and x.stands and x.minute < q.minute), q.minute)
     and s.minute <= coalesce((select min(x.minute) from sightings x where x.a_id = q.a_id and x.b_id = q.b_id
-                              and x.kind = k.kind and x.minute > q.minute), q.minute)"""  # noqa: S608 - names of ours
+                              and x.kind = k.kind and x.stands and x.minute > q.minute), q.minute)
+    where s.stands and not s.apart"""  # noqa: S608 - names of ours
 
 PAIRS: Final = """
     select distinct l.a_id, l.b_id from {asked} q join links l on l.a_id = q.a_id and l.b_id = q.b_id
-    where l.kind in ('manual', 'declared')"""
+    where l.stands and not l.apart and l.kind in ('manual', 'declared')"""

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
+from connector import consent
 from connector.graph import Graph
 from connector.identifiers import is_hash_shaped
 from connector.messages import Kind, Milliseconds, iso
@@ -41,7 +43,7 @@ class Placement:
     """Who the event is about, as far as is known, and what may leave.
 
     user and browser are numbers of identifiers, addressee of the one through which the person was found, email of
-    the address that may go into ``context.traits``. usable: an id may leave.
+    the address that may go into ``context.traits``. usable: an id may leave. withdrawn: it must not, by their choice.
     """
 
     user: int | None = None
@@ -51,6 +53,7 @@ class Placement:
     person: int | None = None  # a cluster of the graph that placed it
     ambiguous: bool = False
     arrived_usable: bool = False
+    withdrawn: bool = False
     reason: str = ""
     evidence: tuple[Evidence, ...] = ()
 
@@ -81,7 +84,37 @@ def place(cases: Sequence[Case], graph: Graph) -> list[Placement]:
     )
     placements = [_placement(case, draft, graph) for case, draft in zip(cases, drafts, strict=True)]
     graph.load({one.browser for one in placements if one.browser is not None})
-    return placements
+    return _with_consent(cases, placements, graph)
+
+
+def _with_consent(cases: Sequence[Case], placements: list[Placement], graph: Graph) -> list[Placement]:
+    """The placements, without a visitor where somebody concerned had withdrawn a consent that the rules require."""
+    concerned = [
+        {
+            *case.ids,
+            *([one.browser] if one.browser is not None else []),
+            *(graph.members(one.person) if one.person is not None else []),
+        }
+        for case, one in zip(cases, placements, strict=True)
+    ]
+    choices = consent.read(graph.tx, {one for group in concerned for one in group}, graph.rules)
+    if not choices.categories:
+        return placements
+    found = []
+    for case, one, group in zip(cases, placements, concerned, strict=True):
+        refused = min((category for who in group if (category := choices.refused(who, case.at))), default=None)
+        found.append(one if refused is None else _withdrawn(one, refused))
+    return found
+
+
+def _withdrawn(one: Placement, category: str) -> Placement:
+    return Placement(
+        addressee=one.addressee,
+        person=one.person,
+        arrived_usable=one.arrived_usable,
+        withdrawn=True,
+        reason=f"{consent.WITHDRAWN} (category '{category}') before this event: it is neither stitched nor sent",
+    )
 
 
 @dataclass(slots=True)
@@ -94,27 +127,31 @@ class Draft:
     user: int | None
     rival: int | None  # another userId, named by the vendor's ids
     anchors: tuple[int, ...]
+    profile: int | None = None  # the vendor's, if it names somebody
 
 
 def _addressee(case: Case, graph: Graph) -> Draft:
     """(1) the owner of the recipient address at the event's time; (2) else the person of the vendor's profile id;
     (3) else of the vendor's user id."""
-    address = address_of(case, graph)
-    addressee = next((one for one in (address, case.vendor_profile, case.vendor_user) if one is not None), None)
+    address, profile, vendor_user = (
+        one if one is None or not graph.nodes[one].apart else None  # a hub names nobody
+        for one in (address_of(case, graph), case.vendor_profile, case.vendor_user)
+    )
+    addressee = next((one for one in (address, profile, vendor_user) if one is not None), None)
     person = graph.owner(addressee, case.at) if addressee is not None else None
     user = graph.user(person)
-    if address is None and case.vendor_profile is not None:
-        address = _profile_address(case.vendor_profile, case.at, graph)
+    if address is None and profile is not None:
+        address = _profile_address(profile, case.at, graph)
     rival = None
-    for other in (case.vendor_profile, case.vendor_user):
+    for other in (profile, vendor_user):
         if user is not None and addressee == address and address is not None and other is not None:
             named = graph.reached_user(other, case.at, without=address)
             if named is not None and named.id != user.id:
                 rival = named.id
                 break
     user_id = user.id if user else None
-    anchors = tuple(dict.fromkeys(one for one in (address, user_id, case.vendor_profile) if one is not None))
-    return Draft(address, addressee, person, user_id, rival, anchors)
+    anchors = tuple(dict.fromkeys(one for one in (address, user_id, profile) if one is not None))
+    return Draft(address, addressee, person, user_id, rival, anchors, profile)
 
 
 def address_of(case: Case, graph: Graph) -> int | None:
@@ -171,16 +208,18 @@ def _placement(case: Case, draft: Draft, graph: Graph) -> Placement:
             " joined the address to its userId: held until evidence decides",
         )
     seen, shared = _browser(case, draft, graph)
-    browser, user, why = (seen.b if seen else None), draft.user, _why(draft, seen, shared, graph)
+    browser, user, why = (seen.b if seen else None), draft.user, _why(draft, seen, shared, graph, case)
     if browser is None and user is None and arrived is None and _is_told(draft.address, case, graph):
         user, why = arrived_user, "the address itself names nobody; it arrived with this userId, which is kept"
     if arrived is not None and browser != arrived:
         browser, seen, why = arrived, None, "it arrived with a visitor's anonymousId, which is kept"
         if user is not None and not graph.has_browser(user, arrived):
             user = None
-    email = (
-        draft.address if _email_may_leave(draft.address, user, browser, browser == arrived, case.at, graph) else None
+    clicked = seen is not None and seen.kind == Kind.CLICKED
+    may_leave = _email_may_leave(
+        draft.address, user, browser, case.at, graph, arrived=browser == arrived, clicked=clicked
     )
+    email = draft.address if may_leave else None
     if draft.rival is not None:
         why += "; the vendor's own profile names another userId, but the site joined this address to this one"
     return Placement(
@@ -202,7 +241,7 @@ def _arrived_browser(case: Case, graph: Graph) -> int | None:
     if case.browser is None or case.browser not in graph.nodes:
         return None
     one = graph.nodes[case.browser]
-    if one.component is not None or (is_hash_shaped(one.identifier.value) and one.carried_at is None):
+    if not one.browser or (is_hash_shaped(one.identifier.value) and one.carried_at is None):
         return None
     return one.id
 
@@ -229,7 +268,8 @@ def _browser(case: Case, draft: Draft, graph: Graph) -> tuple[Seen | None, bool]
     """The sighting that chooses the browser, and whether the browser is also used by another.
 
     Of the browsers the addressee owns at the event's time: the one whose direct link has the latest sighting at or
-    before it, else the earliest after. If there is none and no userId leaves: the one seen with the address itself.
+    before it, else the earliest after. If there is none and no userId leaves: one that landed from a mail to the
+    vendor's profile, else the one seen with the address itself.
     """
     best: Seen | None = None
     for anchor in draft.anchors:
@@ -240,9 +280,46 @@ def _browser(case: Case, draft: Draft, graph: Graph) -> tuple[Seen | None, bool]
                 continue
             best = seen if best is None else _better(best, seen, case.at)
             break
+    if best is None and draft.user is None and draft.profile is not None and draft.person is not None:
+        best = graph.clicked_browser(draft.profile, draft.person, case.at)
     if best is None and draft.user is None and draft.address is not None:
         return next(graph.browsers(draft.address, case.at), None), True
     return best, False
+
+
+@dataclass(frozen=True, slots=True)
+class Considered:
+    """A browser that might have been an event's visitor, by the sighting nearest to it, and what was said of it."""
+
+    seen: Seen
+    chosen: bool
+    why: str
+
+
+def considered(case: Case, graph: Graph, most: int = 10) -> list[Considered]:
+    """The browsers among which the one of an event was chosen: those seen with its addressee, the nearest first."""
+    placement = place([case], graph)[0]
+    draft = _addressee(case, graph)
+    found: dict[int, Considered] = {}
+    for anchor in draft.anchors:
+        for seen in islice(graph.browsers(anchor, case.at), most):
+            graph.load({seen.b})
+            if seen.b not in found:
+                chosen = seen.b == placement.browser
+                found[seen.b] = Considered(seen, chosen, _said_of(seen, chosen, case, draft, graph))
+    return sorted(found.values(), key=lambda one: (not one.chosen, -one.seen.at))[:most]
+
+
+def _said_of(seen: Seen, chosen: bool, case: Case, draft: Draft, graph: Graph) -> str:
+    sighting = graph.owning_sighting(seen.b, case.at)
+    graph.load({sighting.a} if sighting else set())
+    if graph.browser_owner(seen.b, case.at) != draft.person:
+        return "used by another person at that time"
+    if draft.user is not None and not graph.has_browser(draft.user, seen.b):
+        return "never seen together with the addressee's userId: they may not leave in one call"
+    if chosen:
+        return "the addressee's, and seen with them last before the event, or first after it"
+    return "the addressee's, but seen with them longer before the event, or later after it"
 
 
 def _better(left: Seen, right: Seen, at: Milliseconds) -> Seen:
@@ -254,10 +331,17 @@ def _better(left: Seen, right: Seen, at: Milliseconds) -> Seen:
 
 
 def _email_may_leave(
-    address: int | None, user: int | None, browser: int | None, arrived: bool, at: Milliseconds, graph: Graph
+    address: int | None,
+    user: int | None,
+    browser: int | None,
+    at: Milliseconds,
+    graph: Graph,
+    *,
+    arrived: bool,
+    clicked: bool,
 ) -> bool:
     """May the address go into ``context.traits`` beside these ids?"""
-    if address is None:
+    if address is None or clicked:
         return False
     with_user = user is None or graph.joined_directly(address, user, at)
     with_browser = (
@@ -269,9 +353,13 @@ def _email_may_leave(
     return with_user and with_browser
 
 
-def _why(draft: Draft, seen: Seen | None, shared: bool, graph: Graph) -> str:
+def _why(draft: Draft, seen: Seen | None, shared: bool, graph: Graph, case: Case) -> str:
+    if seen is None and draft.user is None and draft.addressee is None and _names_hub(case, graph):
+        return "the addressee is a hub: linked to so many people that it names nobody (`connector log --hubs`)"
     if seen is None and draft.user is None:
         return "nothing known joins the addressee to a visitor of the site or to a userId yet"
+    if seen is not None and seen.kind == Kind.CLICKED:
+        return f"this browser landed from a mail to the addressee's profile at {iso(seen.at)}; it leaves alone"
     if draft.user is None and seen is not None:
         said = f"the address was seen with this browser at {iso(seen.at)}"
         return said + ("; browser also used by another" if shared else "")
@@ -279,6 +367,10 @@ def _why(draft: Draft, seen: Seen | None, shared: bool, graph: Graph) -> str:
         return "the addressee's userId is known; no browser that was theirs then was seen with that userId"
     named = graph.nodes[seen.a].identifier.type
     return f"the addressee's userId is known; of their browsers this one was seen with the {named} at {iso(seen.at)}"
+
+
+def _names_hub(case: Case, graph: Graph) -> bool:
+    return any(graph.nodes[one].apart for one in case.ids if one in graph.nodes)
 
 
 def _evidence(case: Case, draft: Draft, user: int | None, seen: Seen | None, graph: Graph) -> tuple[Evidence, ...]:

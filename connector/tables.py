@@ -1,7 +1,10 @@
 """All tables on one page.
 
-Evidence, which is append-only and never rewritten by a decision: ``inbox``, ``identifiers``, ``links``, ``sightings``.
-Caches of it, which a rebuild derives again: ``identifiers.component_id``, ``email_hashes``.
+The record, which is append-only and which no decision rewrites: ``identifiers``, ``sightings``, ``mentions``,
+``traits``, ``choices``, ``consents``, ``landings``, ``machine_clicks``, ``revocations``, ``revoked_buckets``,
+``tombstones``. Raw bodies (``inbox``) may go sooner.
+Caches of it, which a rebuild derives again: ``links``, ``email_hashes``, and the columns ``component_id``,
+``email_id``, ``degree``, ``stands``, ``apart`` and ``browser``.
 What we decided and did: ``messages`` (the stitching log), ``outbox``, ``attempts``.
 
 The same definitions serve SQLite and PostgreSQL. Times are integers, milliseconds since 1970 UTC.
@@ -18,6 +21,10 @@ from sqlalchemy.dialects import postgresql
 metadata: Final = sa.MetaData()
 # Text that ties are broken by is compared by its code points, as Python does, whatever language the server speaks.
 Key: Final = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
+# What partial indexes hold; a query has to say the same words to be answered from them.
+COUNTS: Final = "stands and not apart"
+PEOPLE: Final = f"not browser and {COUNTS}"
+OWNED: Final = f"browser and {COUNTS}"
 Number: Final = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by themselves only as INTEGER
 
 inbox = sa.Table(
@@ -62,6 +69,8 @@ messages = sa.Table(
     Column("vendor_profile_id", BigInteger),
     Column("vendor_user_id", BigInteger),
     Column("browser_id", BigInteger),  # the anonymousId it arrived with, if that may be a browser's
+    Column("identifiers", Text),  # the identifiers it carried, JSON list of identifiers.id
+    Column("taught", Text),  # the links it was a sighting of, JSON list of [a_id, b_id, kind]
     Index("messages_message", "message_id"),
     Index("messages_outcome", "outcome", "id"),
 )
@@ -73,6 +82,7 @@ mentions = sa.Table(
     Column("identifier_id", Number, primary_key=True, autoincrement=False),
     Column("at", BigInteger, primary_key=True),
     Column("message", Number, primary_key=True, autoincrement=False),
+    Column("said_by", SmallInteger, nullable=False, server_default="0"),  # remember.VENDOR, SITE or OPERATOR
     sqlite_with_rowid=False,
 )
 
@@ -86,14 +96,19 @@ identifiers = sa.Table(
     Column("first_message", Key, nullable=False),  # "source/message_id" of the earliest, the tie-breaker
     Column("last_at", BigInteger, nullable=False),
     Column("carried_at", BigInteger),  # first site or server call that carried it; None: only vendors told us
-    # The smallest identifier id of its connected component; NULL for browsers, which join nobody. Depends on
+    # The smallest identifier id of its connected component; NULL for browsers and hubs, which join nobody. Depends on
     # arrival order: internal, never shown, never compared.
     Column("component_id", BigInteger),
     # The profile id of a person whose earliest identifier this is; any of a person's resolves to the person.
     Column("profile_hash", Text, nullable=False),
+    Column("email_id", BigInteger),  # of an anonymous_id that is a known email's hash: that email
+    Column("degree", Integer, nullable=False, server_default="0"),  # stronger identifiers it is linked to
+    # It names nobody: a hub, or a value that the rules block since. Its links are set aside.
+    Column("apart", Boolean, nullable=False, server_default=sa.false()),
     UniqueConstraint("value", "type", name="identifiers_value"),  # value first: one look-up finds all types
     Index("identifiers_component", "component_id"),
     Index("identifiers_profile", "profile_hash"),
+    Index("identifiers_apart", "id", sqlite_where=sa.text("apart"), postgresql_where=sa.text("apart")),
 )
 
 # Digests of every known email, so that a hash-shaped anonymousId is recognised in either order of arrival.
@@ -114,10 +129,12 @@ links = sa.Table(
     Column("b_id", Number, primary_key=True, autoincrement=False),
     Column("kind", Text, primary_key=True),
     Column("browser", Boolean, nullable=False),
-    Column("first_at", BigInteger, nullable=False),
+    Column("first_at", BigInteger, nullable=False),  # of its standing sightings
     Column("first_message", Key, nullable=False),
+    Column("stands", Boolean, nullable=False, server_default=sa.true()),  # it has a sighting that counts
+    Column("apart", Boolean, nullable=False, server_default=sa.false()),  # an end names nobody: set aside
     Index("links_weaker", "b_id", "a_id"),
-    Index("links_people", "a_id", "b_id", sqlite_where=sa.text("not browser"), postgresql_where=sa.text("not browser")),
+    Index("links_people", "a_id", "b_id", sqlite_where=sa.text(PEOPLE), postgresql_where=sa.text(PEOPLE)),
     sqlite_with_rowid=False,
 )
 
@@ -135,8 +152,10 @@ sightings = sa.Table(
     Column("first_message", Key, nullable=False),
     Column("last_at", BigInteger, nullable=False),
     Column("last_message", Key, nullable=False),
-    Index("sightings_browsers", "a_id", "minute", sqlite_where=sa.text("browser"), postgresql_where=sa.text("browser")),
-    Index("sightings_weaker", "b_id", "minute"),
+    Column("stands", Boolean, nullable=False, server_default=sa.true()),  # neither revoked nor without consent
+    Column("apart", Boolean, nullable=False, server_default=sa.false()),  # as in links
+    Index("sightings_browsers", "a_id", "minute", sqlite_where=sa.text(OWNED), postgresql_where=sa.text(OWNED)),
+    Index("sightings_weaker", "b_id", "minute", sqlite_where=sa.text(COUNTS), postgresql_where=sa.text(COUNTS)),
     sqlite_with_rowid=False,
 )
 
@@ -222,6 +241,92 @@ consents = sa.Table(
     Column("at", BigInteger, nullable=False),
     Column("message", Key, nullable=False),
     sqlite_with_rowid=False,
+)
+
+# What a visitor chose about the categories that identity.toml requires, per minute: latest choice, and any refusal.
+choices = sa.Table(
+    "choices",
+    metadata,
+    Column("identifier_id", Number, primary_key=True, autoincrement=False),
+    Column("category", Text, primary_key=True),
+    Column("minute", Integer, primary_key=True),
+    Column("denied", Boolean, nullable=False),
+    Column("granted", Boolean, nullable=False),  # the latest choice of the minute
+    Column("at", BigInteger, nullable=False),
+    Column("message", Key, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Traits as identify calls told them, per minute the last: which one a person has is decided when somebody asks.
+traits = sa.Table(
+    "traits",
+    metadata,
+    Column("identifier_id", Number, primary_key=True, autoincrement=False),
+    Column("name", Text, primary_key=True),
+    Column("minute", Integer, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("message", Key, nullable=False),
+    Column("value", Text, nullable=False),  # JSON
+    sqlite_with_rowid=False,
+)
+
+# The first time each browser landed with a link token of an email platform, and the vendor profile it stands for.
+landings = sa.Table(
+    "landings",
+    metadata,
+    Column("token", Text, primary_key=True),  # keyed hash
+    Column("browser_id", Number, primary_key=True, autoincrement=False),
+    Column("profile_id", BigInteger, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("message", Key, nullable=False),
+    Index("landings_browser", "browser_id"),
+    sqlite_with_rowid=False,
+)
+
+# When a vendor said that a click of one of its profiles was a machine's.
+machine_clicks = sa.Table(
+    "machine_clicks",
+    metadata,
+    Column("identifier_id", Number, primary_key=True, autoincrement=False),
+    Column("at", BigInteger, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+# What operators took back. Identifiers are named by their keyed hashes, so that they may be unknown yet, or erased.
+revocations = sa.Table(
+    "revocations",
+    metadata,
+    Column("id", Text, primary_key=True),  # messageId of the operator's act
+    Column("at", BigInteger),  # the act's own time; NULL while only its undoing is known
+    Column("left_hash", Text),  # one identifier, or one end of a link
+    Column("right_hash", Text),
+    Column("message", Text),  # or everything that this message ("source/messageId") proved
+    Column("until", BigInteger),  # later sightings count again
+    Column("undone_at", BigInteger),
+    Index("revocations_left", "left_hash"),
+    Index("revocations_right", "right_hash"),
+    Index("revocations_message", "message"),
+)
+
+# The minutes of links that a revoked message had shown.
+revoked_buckets = sa.Table(
+    "revoked_buckets",
+    metadata,
+    Column("a_id", Number, primary_key=True, autoincrement=False),
+    Column("b_id", Number, primary_key=True, autoincrement=False),
+    Column("kind", Text, primary_key=True),
+    Column("minute", Integer, primary_key=True),
+    Column("revocation", Text, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+# Whom we were told to forget, as keyed hashes: what a message carries at or before ``until`` is dropped.
+tombstones = sa.Table(
+    "tombstones",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    Column("until", BigInteger),  # NULL: for ever
+    Column("message", Text, nullable=False),  # the messageId of who said so
 )
 
 # Numbers that would otherwise be counted: kept exactly, in the transaction that changes them. A row per shard,

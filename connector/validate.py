@@ -8,17 +8,18 @@ Next stage: ``identity``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from connector import schema
 from connector.directives import apply_fields
 from connector.errors import InvalidMessage
-from connector.evidence import Links, alias, distinct, first_of, recipient_of, site_identifiers, star
+from connector.evidence import Links, alias, chosen, distinct, first_of, landed, recipient_of, site_identifiers, star
 from connector.identifiers import is_email, is_hash_shaped
 from connector.keys import Keys
 from connector.mapping import Mappings, Source
 from connector.messages import YEAR_2000, Email, Identifier, Json, Kind, Message, Milliseconds, Stored, iso, parse_time
+from connector.rules import Rules
 
 SEGMENT_SHAPED = ("segment", "tracking_api", "import")
 """Sources whose elements are Segment calls already."""
@@ -55,10 +56,6 @@ def read(stored: Stored, reader: Reader) -> Message:
                     " or set SEGMENT_WEBHOOK_TOKENS and give Segment the token"
                 ]
             )
-        if call["type"] == "delete":
-            raise InvalidMessage(
-                ["this version cannot erase a person yet; the request is kept: retry it after an upgrade"]
-            )
         return _segment_message(stored, call, reader)
     source = reader.mappings.sources.get(stored.source)
     if source is None:
@@ -88,16 +85,38 @@ def _segment_message(stored: Stored, call: Mapping[str, Json], reader: Reader) -
     links = star(identifiers, Kind.VENDOR if platform else Kind.DECLARED, rules)
     if call["type"] == "alias":
         identifiers, links = alias(call, rules)
-    return _message(
+    elif call["type"] == "delete":
+        return _message(stored, call, at, notes, identifiers=identifiers, links=(), carried=())
+    declared = call["type"] == "identify" and not platform and identifiers
+    carried = () if platform else identifiers
+    browser = next((one for one in identifiers if one.type == "anonymous_id"), None)
+    clicks = list(landed(call, rules)) if browser and not platform else []
+    message = _message(
         stored,
         call,
         at,
         notes,
-        identifiers=identifiers,
-        links=links,
-        carried=() if platform else identifiers,
+        identifiers=distinct(*identifiers, *(one for one, _, _ in clicks)),
+        links=_with_clicks(links, browser, clicks, rules),
+        carried=carried,
         event=event or call.get("name"),
     )
+    return replace(
+        message,
+        landings=tuple((token, one, browser) for one, kind, token in clicks if kind == Kind.CLICKED and browser),
+        choices=chosen(call, rules),
+        trait_owner=min(identifiers, key=rules.strength) if declared else None,
+    )
+
+
+def _with_clicks(
+    links: Links, browser: Identifier | None, clicks: Sequence[tuple[Identifier, str, str]], rules: Rules
+) -> Links:
+    """The links of a call, and those between its browser and whom its page's URL names."""
+    if browser is None:
+        return links
+    further = ((one, browser, kind) for one, kind, _ in clicks if not rules.is_role(one))
+    return tuple(dict.fromkeys((*links, *further)))
 
 
 def _segment_email(stored: Stored, call: Mapping[str, Json], source: Source, reader: Reader) -> Message:

@@ -11,7 +11,7 @@ from connector import bulk
 from connector.answers import parts
 from connector.graph import Graph
 from connector.messages import Json, Kind, Milliseconds
-from connector.tables import links, sightings
+from connector.tables import COUNTS, links, sightings
 
 CLOSEST: Final = 5_000
 """Links to browsers that one page looks at; an export looks at all."""
@@ -22,27 +22,35 @@ TURNS: Final = 10
 POINTS: Final = 1_000
 """Sightings of a browser that are looked at for them, the newest."""
 
-OWNING: Final = "kind in ('manual', 'declared')"
+FOREVER: Final = 1 << 62
+
+OWNING: Final = f"{COUNTS} and kind in ('manual', 'declared')"
 
 LATEST: Final = """
     select seen.b_id, max(seen.last_at) from (
         select l.b_id, (select s.last_at from sightings s where s.a_id = l.a_id and s.b_id = l.b_id and s.kind = l.kind
-                        order by s.minute desc limit 1) as last_at
-        from {asked} q join links l on l.a_id = q.id where l.browser and l.kind in ('manual', 'declared') %s) seen
+                        and s.stands order by s.minute desc limit 1) as last_at
+        from {asked} q join links l on l.a_id = q.id
+        where l.browser and l.stands and not l.apart and l.kind in ('manual', 'declared') %s) seen
     group by seen.b_id"""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A browser that is a person's from a time (None: from its beginning) until a time (None: still)."""
+    """A browser that is a person's from a time (None: from its beginning) until a time (None: still).
+
+    clicked: only a click in a mail says so.
+    """
 
     browser: int
     anonymous_id: str
     since: Milliseconds | None
     until: Milliseconds | None
+    clicked: bool = False
 
     def told(self) -> dict[str, Json]:
-        return {"anonymous_id": self.anonymous_id, "from": parts.moment(self.since), "until": parts.moment(self.until)}
+        told = {"anonymous_id": self.anonymous_id, "from": parts.moment(self.since), "until": parts.moment(self.until)}
+        return {**told, "clicked": True} if self.clicked else told
 
 
 def of_person(graph: Graph, cluster: int, most: int | None = None) -> tuple[list[Span], bool]:
@@ -63,7 +71,21 @@ def of_person(graph: Graph, cluster: int, most: int | None = None) -> tuple[list
     for browser in chosen:
         times = _times(graph, cluster, browser) if browser in shared else [(None, None)]
         spans += [Span(browser, names[browser].identifier.value, *time) for time in times]
+    spans += _clicked(graph, cluster, set(latest))
     return spans, len(chosen) < len(newest) or (most is not None and len(latest) >= CLOSEST)
+
+
+def _clicked(graph: Graph, cluster: int, known: set[int]) -> list[Span]:
+    """The browsers that landed from a mail to one of a person's vendor profiles, and on which nobody was identified."""
+    found: dict[int, Milliseconds] = {}
+    for one in graph.members(cluster):
+        if graph.nodes[one].identifier.type.endswith("_profile_id"):
+            for browser, at in graph.clicked_browsers(one, cluster).items():
+                if browser not in known:
+                    found[browser] = min(found.get(browser, at), at)
+    names = parts.nodes(graph.tx, found)
+    newest = sorted(found, key=lambda one: (-found[one], names[one].identifier.value))
+    return [Span(one, names[one].identifier.value, found[one], None, clicked=True) for one in newest]
 
 
 def _shared(graph: Graph, cluster: int, browsers: Iterable[int]) -> set[int]:
@@ -111,6 +133,7 @@ def linked(graph: Graph, members: Sequence[int], most: int | None = None) -> lis
     bound = "" if most is None else f"order by b_id desc limit {most:d}"
     shown_only = ", ".join(f"'{kind}'" for kind in Kind.ORDER if kind not in Kind.JOINING)
     columns = ("a_id", "b_id", "kind")
-    found = bulk.select_by(graph.tx, links, columns, "a_id", members, f"(browser or kind in ({shown_only})) {bound}")
-    found += bulk.select_by(graph.tx, links, columns, "b_id", members, f"kind in ({shown_only}) {bound}")
+    shown = f"(browser or kind in ({shown_only})) and {COUNTS} {bound}"
+    found = bulk.select_by(graph.tx, links, columns, "a_id", members, shown)
+    found += bulk.select_by(graph.tx, links, columns, "b_id", members, f"kind in ({shown_only}) and {COUNTS} {bound}")
     return [(a, b, kind) for a, b, kind in found]

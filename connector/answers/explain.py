@@ -39,7 +39,7 @@ def _profile(tx: sa.Connection, house: House, text: str) -> dict[str, Json] | No
     for one in sorted(map(node, rows), key=lambda one: house.rules.strength(one.identifier)):
         person = profile(tx, house, *one.identifier)
         if person is not None:
-            earlier = _earlier_owners(tx, house, one) if one.component is None else []
+            earlier = _earlier_owners(tx, house, one) if one.browser else []
             return {**person, "earlier_owners": earlier} if earlier else person
     return profile_by_id(tx, house, text)
 
@@ -51,7 +51,7 @@ def _earlier_owners(tx: sa.Connection, house: House, browser: Node) -> list[dict
         known_as = min((graph.nodes[one].identifier for one in graph.members(person)), key=house.rules.strength)
         found.append(
             {
-                "profile_id": parts.profile_id(graph, house.keys, person),
+                "profile_id": graph.profile_id(person, house.keys),
                 "known_as": parts.pair(known_as),
                 "until": parts.moment(until),
             }

@@ -8,16 +8,14 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
-from connector import bulk, stitch, validate
+from connector import bulk, stitch
 from connector.answers import listing, parts
-from connector.answers.profile import person_of
-from connector.errors import InvalidMessage
+from connector.answers.profile import describe, person_of
 from connector.graph import Graph
 from connector.house import House
 from connector.messages import Identifier, Json, Outcome, Stored, iso
-from connector.resolve import Node
 from connector.stitch import Case
-from connector.tables import inbox, mentions, messages, outbox
+from connector.tables import inbox, messages, outbox
 
 LEFT = (Outcome.PASSED, Outcome.STITCHED, Outcome.STITCHED_LATE, Outcome.AMBIGUOUS, Outcome.EXPIRED)
 
@@ -35,7 +33,9 @@ class Visitor:
 def message(tx: sa.Connection, house: House, message_id: str) -> dict[str, Json] | None:
     """One message by its own messageId, by the one it left under, or by ``source/messageId``; None if it is unknown.
 
-    Beside what design §2 lists: ``visitor`` (of an email event: whom the same evidence names now, a pure function
+    Beside what design §2 lists: ``considered`` (the browsers among which one was chosen, and what spoke for or against
+    each), ``refused`` (links around its person that were not honoured, and why), ``taught`` (the links it showed),
+    ``visitor`` (of an email event: whom the same evidence names now, a pure function
     of it), ``since_then`` (null, ``enriched`` or ``reattributed``: how that differs from what left), ``held`` (what a
     held one waits for and until when), ``same_id_from`` (other sources with a message of this id).
     """
@@ -46,8 +46,11 @@ def message(tx: sa.Connection, house: House, message_id: str) -> dict[str, Json]
     graph = Graph(tx, house.rules)
     visitor = _visitor(row, graph)
     told: dict[str, Json] = {
-        "message": _message(tx, house, row, graph),
+        "message": _message(tx, house, row),
         "decision": _decision(tx, house, row, graph, visitor),
+        "considered": _considered(row, graph),
+        "refused": _refused(graph, house, visitor),
+        "taught": _taught(tx, house, row),
         "deliveries": _deliveries(tx, row.id),
         "visitor": visitor and _told(visitor, graph, house),
         "since_then": _since_then(row, visitor),
@@ -93,6 +96,9 @@ def _unread(tx: sa.Connection, house: House, message_id: str) -> dict[str, Json]
             "outcome": "waiting", "profile_id": None, "user_id": None, "anonymous_id": None,
             "reason": "it is stored and waits to be read", "evidence": [],
         },
+        "considered": [],
+        "refused": [],
+        "taught": [],
         "deliveries": [],
         "visitor": None,
         "since_then": None,
@@ -102,10 +108,11 @@ def _unread(tx: sa.Connection, house: House, message_id: str) -> dict[str, Json]
 # -- the message --------------------------------------------------------------------------------------------------
 
 
-def _message(tx: sa.Connection, house: House, row: Any, graph: Graph) -> dict[str, Json]:
+def _message(tx: sa.Connection, house: House, row: Any) -> dict[str, Json]:
     columns = [inbox.c[field.name] for field in fields(Stored)]
     stored = tx.execute(sa.select(*columns).where(inbox.c.id == row.id)).one_or_none()
-    carried = sorted((one.identifier for one in _carried(row, stored, house, graph)), key=house.rules.strength)
+    known = parts.nodes(tx, orjson.loads(row.identifiers or "[]"))
+    carried = sorted((one.identifier for one in known.values()), key=house.rules.strength)
     return {
         "message_id": row.message_id,
         "source": row.source,
@@ -117,33 +124,8 @@ def _message(tx: sa.Connection, house: House, row: Any, graph: Graph) -> dict[st
         "authenticated": bool(row.authenticated),
         "identifiers": [parts.pair(one) for one in carried],
         "notes": listing.notes(row.notes),
-        "raw": stored.body if stored else None,
+        "raw": (stored.body if stored else "") or None,
     }
-
-
-def _carried(row: Any, stored: Any, house: House, graph: Graph) -> list[Node]:
-    """The identifiers that were recorded of a message.
-
-    They are read from it again and then looked up among the mentions: those are indexed by identifier, and to search
-    them by message would be a scan.
-    """
-    named = _read_again(stored, house)
-    found = {one.id: one for one in graph.find(named).values()}
-    known = [one for one in (row.recipient_id, row.vendor_profile_id, row.vendor_user_id, row.browser_id) if one]
-    graph.load([*known, *found])
-    candidates = {one: graph.nodes[one] for one in {*known, *found} if one in graph.nodes}
-    at = f"at = {row.at:d} and message = {row.id:d}"
-    mentioned = bulk.select_by(graph.tx, mentions, ("identifier_id",), "identifier_id", candidates, at)
-    return [candidates[one] for (one,) in mentioned]
-
-
-def _read_again(stored: Any, house: House) -> tuple[Identifier, ...]:
-    if stored is None:
-        return ()
-    try:
-        return validate.read(Stored(*stored), house.reader).identifiers
-    except InvalidMessage:
-        return ()
 
 
 # -- the decision -------------------------------------------------------------------------------------------------
@@ -154,12 +136,38 @@ def _decision(tx: sa.Connection, house: House, row: Any, graph: Graph, visitor: 
     links = parts.described(tx, house.keys, keys)
     return {
         "outcome": row.outcome,
-        "profile_id": parts.profile_id(graph, house.keys, _decided_person(row, graph, visitor)),
+        "profile_id": graph.profile_id(_decided_person(row, graph, visitor), house.keys),
         "user_id": row.user_id,
         "anonymous_id": row.anonymous_id,
         "reason": row.reason,
         "evidence": [links[key] for key in keys if key in links],
     }
+
+
+def _considered(row: Any, graph: Graph) -> list[dict[str, Json]]:
+    case = _case(row)
+    return [
+        {
+            "anonymous_id": graph.nodes[one.seen.b].identifier.value,
+            "seen_with": parts.pair(graph.nodes[one.seen.a].identifier),
+            "seen_at": iso(one.seen.at),
+            "chosen": one.chosen,
+            "why": one.why,
+        }
+        for one in (stitch.considered(case, graph) if case.ids else ())
+    ]
+
+
+def _refused(graph: Graph, house: House, visitor: Visitor | None) -> list[dict[str, Json]]:
+    if visitor is None or visitor.person is None:
+        return []
+    told: list[dict[str, Json]] = describe(graph, house, visitor.person)[0]["refused"]
+    return told
+
+
+def _taught(tx: sa.Connection, house: House, row: Any) -> list[dict[str, Json]]:
+    keys: list[parts.LinkKey] = [(a, b, kind) for a, b, kind in orjson.loads(row.taught or "[]")]
+    return parts.in_order(parts.described(tx, house.keys, keys).values())
 
 
 def _decided_person(row: Any, graph: Graph, visitor: Visitor | None) -> int | None:
@@ -176,7 +184,7 @@ def _decided_person(row: Any, graph: Graph, visitor: Visitor | None) -> int | No
 def _owner_then(graph: Graph, browser: int, at: int) -> int | None:
     """Whose a browser was at a time; of a recognised hash, its email's person."""
     graph.load([browser])
-    if graph.nodes[browser].component is not None:
+    if not graph.nodes[browser].browser:
         return graph.owner(browser, at)
     sighting = graph.owning_sighting(browser, at)
     graph.load([sighting.a] if sighting else [])
@@ -211,7 +219,7 @@ def _held(tx: sa.Connection, inbox_id: int) -> dict[str, Json] | None:
 
 
 def _visitor(row: Any, graph: Graph) -> Visitor | None:
-    case = Case(row.id, row.at, row.recipient_id, row.vendor_profile_id, row.vendor_user_id, row.browser_id)
+    case = _case(row)
     if not case.ids:
         return None
     placement = stitch.place([case], graph)[0]
@@ -220,9 +228,13 @@ def _visitor(row: Any, graph: Graph) -> Visitor | None:
     return Visitor(placement.person, user, browser, placement.reason)
 
 
+def _case(row: Any) -> Case:
+    return Case(row.id, row.at, row.recipient_id, row.vendor_profile_id, row.vendor_user_id, row.browser_id)
+
+
 def _told(visitor: Visitor, graph: Graph, house: House) -> dict[str, Json]:
     return {
-        "profile_id": parts.profile_id(graph, house.keys, visitor.person),
+        "profile_id": graph.profile_id(visitor.person, house.keys),
         "user_id": visitor.user_id,
         "anonymous_id": visitor.anonymous_id,
         "reason": visitor.reason,

@@ -8,10 +8,10 @@ from typing import Final
 import sqlalchemy as sa
 
 from connector import bulk
-from connector.graph import NODE_COLUMNS, Graph, node
+from connector.graph import NODE_COLUMNS, node
 from connector.keys import Keys
 from connector.messages import Identifier, Json, Kind, Milliseconds, iso
-from connector.resolve import Node, earliest_identifier
+from connector.resolve import Node
 from connector.tables import identifiers
 
 LinkKey = tuple[int, int, str]
@@ -20,8 +20,8 @@ LinkKey = tuple[int, int, str]
 LINKS: Final = """
     select l.a_id, l.b_id, l.kind, l.first_at, l.first_message,
            (select s.last_at from sightings s where s.a_id = l.a_id and s.b_id = l.b_id and s.kind = l.kind
-            order by s.minute desc limit 1)
-    from {asked} q join links l on l.a_id = q.a_id and l.b_id = q.b_id and l.kind = q.kind"""
+            and s.stands order by s.minute desc limit 1)
+    from {asked} q join links l on l.a_id = q.a_id and l.b_id = q.b_id and l.kind = q.kind where l.stands"""
 
 SAID: Final = {
     Kind.MANUAL: "an operator said so",
@@ -49,9 +49,10 @@ def nodes(tx: sa.Connection, ids: Iterable[int]) -> dict[int, Node]:
 
 
 def described(tx: sa.Connection, keys: Keys, wanted: Iterable[LinkKey]) -> dict[LinkKey, dict[str, Json]]:
-    """Each link as ``{"link_id","kind","left","right","first_at","last_at","message_id"}``, unknown ones left out.
+    """Each link that stands as ``{"link_id","kind","left","right","first_at","last_at","message_id","proved_by"}``.
 
-    message_id is the message that showed it first. An implied link has no sightings: its times are its weaker end's.
+    message_id is the message that showed it first, proved_by the same with its source. An implied link has no
+    sightings: its times are its weaker end's.
     """
     asked = (("a_id", "bigint"), ("b_id", "bigint"), ("kind", "text"))
     rows = bulk.select_joined(tx, LINKS, asked, sorted(set(wanted)))
@@ -72,19 +73,13 @@ def _link(
         "first_at": iso(first_at),
         "last_at": iso(last_at),
         "message_id": first_message.partition("/")[2],
+        "proved_by": first_message,
     }
 
 
 def in_order(links: Iterable[dict[str, Json]]) -> list[dict[str, Json]]:
     """Oldest first; the same for the same evidence."""
     return sorted(links, key=lambda one: (one["first_at"], one["link_id"]))
-
-
-def profile_id(graph: Graph, keys: Keys, cluster: int | None) -> str | None:
-    """The id of a person of a loaded component, None for nobody."""
-    if cluster is None:
-        return None
-    return keys.profile_id(earliest_identifier(graph.members(cluster), graph.nodes, graph.rules))
 
 
 def link_in_words(link: dict[str, Json]) -> str:

@@ -11,10 +11,11 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from connector.answers import browsers, listing, parts
+from connector import components, scratch
+from connector.answers import browsers, hubs, listing, parts, traits
 from connector.graph import Graph
 from connector.house import House
-from connector.messages import Json
+from connector.messages import Json, Milliseconds
 from connector.resolve import Node, Refusal
 from connector.tables import identifiers, mentions
 
@@ -22,40 +23,38 @@ BROWSERS: Final = 100
 LINKS: Final = 1_000
 TIMELINE: Final = 100
 
-FOREVER: Final = 1 << 62
 
-
-def profile(tx: sa.Connection, house: House, type_name: str, value: str) -> dict[str, Json] | None:
+def profile(
+    tx: sa.Connection, house: House, type_name: str, value: str, as_of: Milliseconds | None = None
+) -> dict[str, Json] | None:
     """The person of an identifier as it may be typed; of a browser, its owner's; None if it was never seen.
 
-    A browser nobody owns is answered in the same shape with ``profile_id`` null.
+    A browser nobody owns, or a hub, is answered in the same shape with ``profile_id`` null. Args: as_of asks what was
+    known up to the end of the minute of an event time.
     """
     identifier = house.rules.identify(type_name, value)
-    graph = Graph(tx, house.rules)
-    found = graph.find([identifier]) if identifier else {}
-    return _answer(graph, house, found[identifier]) if identifier in found else None
+    found = Graph(tx, house.rules).find([identifier]) if identifier else {}
+    return _answer(tx, house, found[identifier].id, as_of) if identifier in found else None
 
 
-def profile_by_id(tx: sa.Connection, house: House, profile_id: str) -> dict[str, Json] | None:
+def profile_by_id(
+    tx: sa.Connection, house: House, profile_id: str, as_of: Milliseconds | None = None
+) -> dict[str, Json] | None:
     """The person of a profile id, of an earlier one of theirs as well; None if there is none."""
     row = tx.execute(sa.select(identifiers.c.id).where(identifiers.c.profile_hash == profile_id).limit(1)).scalar()
-    if row is None:
-        return None
-    graph = Graph(tx, house.rules)
-    graph.load([row])
-    return _answer(graph, house, graph.nodes[row])
+    return None if row is None else _answer(tx, house, row, as_of)
 
 
 def person_of(graph: Graph, one: int) -> int | None:
     """The cluster of an identifier, of a browser that of its present owner; loads what it needs."""
     graph.load([one])
-    if graph.nodes[one].component is not None:
+    if not graph.nodes[one].browser:
         return graph.cluster(one)
-    sighting = graph.owning_sighting(one, FOREVER)
+    sighting = graph.owning_sighting(one, browsers.FOREVER)
     if sighting is None:
         return None
     graph.load([sighting.a])
-    return graph.browser_owner(one, FOREVER)
+    return graph.browser_owner(one, browsers.FOREVER)
 
 
 def describe(
@@ -66,8 +65,9 @@ def describe(
     spans, truncated = browsers.of_person(graph, cluster, BROWSERS if bounded else None)
     links, refused, cut = _links(graph, house, cluster, members, bounded)
     told = {
-        "profile_id": parts.profile_id(graph, house.keys, cluster),
+        "profile_id": graph.profile_id(cluster, house.keys),
         "identifiers": [_identifier(graph.nodes[one]) for one in members],
+        "traits": traits.of_person(graph, cluster, spans),
         "browsers": [span.told() for span in spans],
         "links": links,
         "refused": refused,
@@ -77,29 +77,43 @@ def describe(
     return told, spans
 
 
-def _answer(graph: Graph, house: House, one: Node) -> dict[str, Json]:
-    cluster = person_of(graph, one.id)
+def _answer(tx: sa.Connection, house: House, one: int, as_of: Milliseconds | None = None) -> dict[str, Json] | None:
+    if as_of is not None:
+        with scratch.as_of(tx, house, as_of, [one]) as then:
+            told = _answer(then, house, one)
+            return told and {**told, "as_of": parts.moment(scratch.end_of_minute(as_of))}
+    graph = Graph(tx, house.rules)
+    graph.load([one])
+    if one not in graph.nodes:
+        return None
+    cluster = person_of(graph, one)
     if cluster is None:
-        return _nobody(graph, house, one)
+        return _nobody(graph, house, graph.nodes[one])
     told, spans = describe(graph, house, cluster)
     return {**told, "timeline": _timeline(graph.tx, graph.members(cluster), spans)}
 
 
 def _nobody(graph: Graph, house: House, browser: Node) -> dict[str, Json]:
-    """A browser that belongs to nobody yet."""
+    """A browser that belongs to nobody yet, or what names nobody."""
     found = graph.tx.execute(
-        sa.text("select a_id, b_id, kind from links where b_id = :browser limit :most"),
-        {"browser": browser.id, "most": LINKS},
+        sa.text("select a_id, b_id, kind from links where b_id = :one and stands limit :most"),
+        {"one": browser.id, "most": LINKS},
     )
     links = parts.described(graph.tx, house.keys, [(a, b, kind) for a, b, kind in found])
-    return {
+    told: dict[str, Json] = {
         "profile_id": None,
         "identifiers": [_identifier(browser)],
+        "traits": {},
         "browsers": [],
-        "links": parts.in_order(links.values()),
-        "refused": [],
+        "links": [] if browser.apart else parts.in_order(links.values()),
+        "refused": parts.in_order(links.values()) if browser.apart else [],
         "timeline": _timeline(graph.tx, [browser.id], []),
     }
+    if browser.apart:
+        why = f"{browser.identifier.type} {browser.identifier.value}: {hubs.because(browser, house.rules)}"
+        told["refused"] = [{**link, "because": why} for link in told["refused"]]
+        told["hub"] = hubs.told(browser, house.rules)
+    return told
 
 
 def _identifier(one: Node) -> dict[str, Json]:
@@ -119,9 +133,15 @@ def _links(
     }
     joining = {(one.a, one.b, one.kind) for member in members for one in graph.links_of(member)}
     shown = browsers.linked(graph, members, LINKS if bounded else None)
-    told = parts.described(graph.tx, house.keys, {*joining, *shown, *refusals})
+    aside = dict(hubs.set_aside(graph, list(members), LINKS if bounded else None))
+    told = parts.described(graph.tx, house.keys, {*joining, *shown, *refusals, *aside})
     refused = [{**told[key], "because": because(refusal, graph)} for key, refusal in refusals.items()]
-    links = [link for key, link in told.items() if key not in refusals]
+    nobody = components.nodes_of(graph.tx, aside.values())
+    for key, hub in aside.items():
+        one = nobody[hub]
+        why = f"{one.identifier.type} {one.identifier.value}: {hubs.because(one, graph.rules)}"
+        refused.append({**told[key], "because": why})
+    links = [link for key, link in told.items() if key not in refusals and key not in aside]
     return parts.in_order(links), parts.in_order(refused), bounded and len(shown) >= LINKS
 
 

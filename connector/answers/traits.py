@@ -1,0 +1,48 @@
+"""A person's traits: per name the latest that was told of them, by event time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import orjson
+
+from connector import bulk, consent
+from connector.answers.browsers import Span
+from connector.graph import Graph
+from connector.messages import Json
+from connector.tables import traits
+
+COLUMNS = ("identifier_id", "name", "at", "message", "value")
+
+
+def of_person(graph: Graph, cluster: int, spans: Sequence[Span]) -> dict[str, Json]:
+    """The traits of a person of a loaded component. Args: spans are their browsers in time."""
+    latest: dict[str, tuple[int, str, str]] = {}
+    for name, at, message, value in _told(graph, cluster, spans):
+        latest[name] = max(latest.get(name, (at, message, value)), (at, message, value))
+    return {name: orjson.loads(value) for name, (_, _, value) in sorted(latest.items())}
+
+
+def _told(graph: Graph, cluster: int, spans: Sequence[Span]) -> Iterator[tuple[str, int, str, str]]:
+    component = graph.nodes[cluster].component
+    members = set(graph.members(cluster))
+    contested = set() if component is None else graph.people(component).contested
+    rows = bulk.select_by(graph.tx, traits, COLUMNS, "identifier_id", members | contested)
+    choices = consent.read(graph.tx, members | contested | {one.browser for one in spans}, graph.rules)
+    for one, name, at, message, value in rows:
+        theirs = graph.owner(one, at) == cluster if one in contested else one in members
+        if theirs and choices.refused(one, at) is None:
+            yield name, at, message, value
+    for one, name, at, message, value in _of_browsers(graph, spans):
+        if choices.refused(one, at) is None:
+            yield name, at, message, value
+
+
+def _of_browsers(graph: Graph, spans: Sequence[Span]) -> Iterator[Any]:
+    mine: dict[int, list[Span]] = {}
+    for span in spans:
+        mine.setdefault(span.browser, []).append(span)
+    for row in bulk.select_by(graph.tx, traits, COLUMNS, "identifier_id", mine):
+        if any((span.since or 0) <= row[2] and (span.until is None or row[2] < span.until) for span in mine[row[0]]):
+            yield row

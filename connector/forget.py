@@ -1,0 +1,359 @@
+"""A person is forgotten: what is held of them up to a time goes, and does not come back.
+
+    1. Who is it? The person as known now. Theirs alone are their identifiers, and the browsers on which nobody else was
+       identified; of what others own too, only this person's links and payloads go.
+    2. Erase: sightings and links, payloads, texts of the log, deliveries, traits, consents, landings.
+    3. Leave tombstones, keyed hashes of the identifiers: whatever carries one and is not later than the time is
+       dropped, whenever it arrives (``drop``). What happens later starts a new profile, without history.
+
+Called by ``operate`` for an operator's order, and by ``pipeline`` for Segment's ``delete``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import orjson
+import sqlalchemy as sa
+
+from connector import bulk, components, counters, identity, log, remember, standing
+from connector.graph import Graph
+from connector.house import House
+from connector.identifiers import digests
+from connector.keys import Keys
+from connector.messages import MINUTE, Identifier, Json, Message, Milliseconds, Outcome, Stored, iso
+from connector.repair import Effect
+from connector.resolve import Node
+from connector.rules import Rules
+from connector.tables import (
+    choices,
+    consents,
+    email_hashes,
+    identifiers,
+    inbox,
+    landings,
+    links,
+    machine_clicks,
+    mentions,
+    messages,
+    opaque_ids,
+    outbox,
+    revocations,
+    revoked_buckets,
+    sightings,
+    tombstones,
+    traits,
+    waiting,
+)
+
+REASON: Final = "its person was forgotten on request"
+PAGE: Final = 1_000
+UNSENT: Final = ("held", "pending", "dead")
+
+UPSERT_TOMBSTONE: Final = """on conflict (hash) do update set message = excluded.message,
+    until = case when excluded.until is null or tombstones.until is null then null
+            when excluded.until > tombstones.until then excluded.until else tombstones.until end"""
+
+
+@dataclass(slots=True)
+class Person:
+    """Whom to forget: own are the identifiers that are theirs alone, shared those that others own too."""
+
+    own: dict[int, Node] = field(default_factory=dict)
+    shared: dict[int, Node] = field(default_factory=dict)
+    cluster: int | None = None
+
+
+# -- what arrives later ---------------------------------------------------------------------------------------------
+
+
+def drop(
+    tx: sa.Connection, batch: Sequence[tuple[Stored, Message]], keys: Keys
+) -> tuple[list[Message], list[log.Entry]]:
+    """Those messages that speak of nobody who was forgotten, and the log's entries of the others, whose bodies go."""
+    if not batch or tx.execute(sa.select(tombstones.c.hash).limit(1)).first() is None:
+        return [message for _, message in batch], []
+    carried = {one for _, message in batch for one in (*message.identifiers, *message.carried)}
+    hashes = {keys.tombstone(one): one for one in carried}
+    found = bulk.select_by(tx, tombstones, ("hash", "until"), "hash", hashes)
+    until = {hashes[one]: limit for one, limit in found}
+    kept, entries, gone = [], [], []
+    for stored, message in batch:
+        buried = [until[one] for one in (*message.identifiers, *message.carried) if one in until]
+        if any(limit is None or message.at <= limit for limit in buried):
+            entries.append(log.forgotten(stored, REASON))
+            gone.append(stored.id)
+        else:
+            kept.append(message)
+    empty_bodies(tx, gone)
+    return kept, entries
+
+
+def empty_bodies(tx: sa.Connection, inbox_ids: Iterable[int]) -> None:
+    """Remove what these messages said; that they came is kept, so that they are known as repeats."""
+    bulk.update_rows(tx, inbox, ("id",), ("body", "envelope", "rotten"), [(one, "", None, None) for one in inbox_ids])
+
+
+# -- who asks -------------------------------------------------------------------------------------------------------
+
+
+def obey(tx: sa.Connection, stored: Stored, order: Mapping[str, Json], house: House, now: Milliseconds) -> Effect:
+    """Do what an operator's ``forget`` says."""
+    identifier = Identifier(*order["identifier"])
+    effect = erase(tx, identifier, int(order["until"]), stored, house, suppress=bool(order.get("suppress")))
+    empty_bodies(tx, [stored.id])  # it names the person
+    return effect
+
+
+def delete(tx: sa.Connection, batch: Sequence[tuple[Stored, Message]], house: House) -> list[log.Entry]:
+    """Do what Segment's ``delete`` calls say, each with its own event time."""
+    entries = []
+    for stored, message in batch:
+        said = [erase(tx, one, message.at, stored, house).said for one in message.identifiers]
+        empty_bodies(tx, [stored.id])
+        entries.append(log.forgotten(stored, "; ".join(said) or "it names nobody"))
+    return entries
+
+
+def erase(
+    tx: sa.Connection,
+    identifier: Identifier,
+    at: Milliseconds,
+    stored: Stored,
+    house: House,
+    *,
+    suppress: bool = False,
+) -> Effect:
+    """Forget the person of an identifier up to the end of a time's minute."""
+    identity.take_lease(tx)
+    until = (at // MINUTE + 1) * MINUTE - 1
+    graph = Graph(tx, house.rules)
+    known = graph.find([identifier]).get(identifier)
+    person = _person(graph, known, until) if known else Person()
+    names = {identifier, *(one.identifier for one in person.own.values())}
+    _bury(tx, names, None if suppress else until, stored, house.keys)
+    spoken = (_messages_of(tx, graph, person, until) | _unread(tx, names, until)) - {stored.id}
+    changed = _erase_identity(tx, person, until, house.rules, house.keys)
+    deliveries = _erase_messages(tx, spoken)
+    counts = {"identifiers": len(person.own), "messages": len(spoken), "deliveries": deliveries}
+    forever = ", and nothing of theirs is taken in again" if suppress else ""
+    said = (
+        f"forgotten up to {iso(until)}: {_n(len(person.own), 'identifier')}, {_n(len(spoken), 'message')},"
+        f" {_n(deliveries, 'delivery', 'deliveries')}{forever}"
+    )
+    return Effect(said=said, changed=changed, erased=counts)
+
+
+def _n(n: int, one: str, more: str = "") -> str:
+    return f"{n} {one if n == 1 else more or one + 's'}"
+
+
+# -- 1. who is it ---------------------------------------------------------------------------------------------------
+
+
+def _person(graph: Graph, known: Node, until: Milliseconds) -> Person:
+    graph.load([known.id])
+    cluster = _cluster_of(graph, known, until)
+    members = graph.members(cluster) if cluster is not None else []
+    # Who is asked for by name is erased, whoever else owned it at some time: the request is about this name.
+    own = {one for one in members if not graph.is_contested(one)} | {known.id}
+    person = Person(cluster=cluster)
+    person.shared = {one: graph.nodes[one] for one in members if one not in own}
+    attached = {b for (b,) in bulk.select_by(graph.tx, links, ("b_id",), "a_id", own, "browser")} - own
+    ends: dict[int, set[int]] = {}
+    for a, b in bulk.select_by(graph.tx, links, ("a_id", "b_id"), "b_id", attached):
+        ends.setdefault(b, set()).add(a)
+    alone = {b for b, strong in ends.items() if strong <= own}
+    nodes = components.nodes_of(graph.tx, own | attached)
+    person.own = {one: nodes[one] for one in own | alone}
+    person.shared |= {one: nodes[one] for one in attached - alone}
+    return person
+
+
+def _cluster_of(graph: Graph, known: Node, until: Milliseconds) -> int | None:
+    if not known.browser:
+        return graph.owner(known.id, until)
+    sighting = graph.owning_sighting(known.id, until)
+    if sighting is None:
+        return None
+    graph.load([sighting.a])
+    return graph.browser_owner(known.id, until)
+
+
+def _messages_of(tx: sa.Connection, graph: Graph, person: Person, until: Milliseconds) -> set[int]:
+    """The messages up to a time that carry an identifier of theirs, or a shared one while it was theirs."""
+    rows = bulk.select_by(tx, mentions, ("message",), "identifier_id", person.own, f"at <= {until:d}")
+    found = {message for (message,) in rows}
+    for one, at, message in bulk.select_by(
+        tx, mentions, ("identifier_id", "at", "message"), "identifier_id", person.shared, f"at <= {until:d}"
+    ):
+        if person.cluster is None:
+            continue
+        owner = graph.browser_owner(one, at) if person.shared[one].browser else graph.owner(one, at)
+        if owner == person.cluster:
+            found.add(message)
+    return found
+
+
+def _unread(tx: sa.Connection, names: set[Identifier], until: Milliseconds) -> set[int]:
+    """Quarantined messages in whose text one of these names stands: nobody could read them, so no index knows them."""
+    texts = [orjson.dumps(one.value).decode()[1:-1].lower() for one in names if len(one.value) > 3]
+    quarantined = sa.select(messages.c.id).where(messages.c.outcome == Outcome.QUARANTINED)
+    found: set[int] = set()
+    last = 0
+    while ids := list(tx.scalars(quarantined.where(messages.c.id > last).order_by(messages.c.id).limit(PAGE))):
+        rows = bulk.select_by(tx, inbox, ("id", "body", "envelope"), "id", ids, f"received_at <= {until:d}")
+        for number, body, envelope in rows:
+            text = f"{body}{envelope or ''}".lower()
+            if any(one in text for one in texts):
+                found.add(number)
+        last = ids[-1]
+    return found
+
+
+def _bury(tx: sa.Connection, names: set[Identifier], until: Milliseconds | None, stored: Stored, keys: Keys) -> None:
+    """Leave a tombstone for each identifier, and for the hashes that some sources send instead of an email."""
+    hashes = {digest for one in names if one.type == "email" for digest in digests(one.value)}
+    rows = {keys.tombstone(one) for one in names | {Identifier("anonymous_id", digest) for digest in hashes}}
+    bulk.insert_rows(
+        tx,
+        tombstones,
+        ("hash", "until", "message"),
+        [(one, until, stored.message_id) for one in sorted(rows)],
+        UPSERT_TOMBSTONE,
+    )
+
+
+# -- 2. identity ----------------------------------------------------------------------------------------------------
+
+
+def _erase_identity(tx: sa.Connection, person: Person, until: Milliseconds, rules: Rules, keys: Keys) -> set[int]:
+    """Erase their sightings, links and identifiers; the identifiers of others that this concerns."""
+    if not person.own:
+        return set()
+    own = set(person.own)
+    alive = {one for (one,) in bulk.select_by(tx, mentions, ("identifier_id",), "identifier_id", own, _lives(until))}
+    gone = own - alive
+    pairs = standing.pairs_of(tx, own)
+    others = {end for pair in pairs for end in pair} - own
+    apart = {number for number, one in components.nodes_of(tx, others | own).items() if one.apart}
+    tally = components.Tally(tx, rules, own | others | components.neighbours(tx, apart))
+    for side in ("a_id", "b_id"):
+        _delete_sightings(tx, pairs, side, own, until)
+    lost_links = _drop_implied(tx, gone)
+    turned = standing.settle(tx, pairs, rules)
+    hubs = components.turn(tx, rules, turned.gained, turned.lost | lost_links)
+    counters.add(tx, "links", turned.links - len(lost_links))
+    _delete_links(tx, pairs)
+    _erase_rows(tx, person, gone, until)
+    _begin_anew(tx, {one: person.own[one] for one in alive}, until)
+    tally.close(others | components.neighbours(tx, hubs))
+    return (others | hubs | alive) - gone
+
+
+def _lives(until: Milliseconds) -> str:
+    return f"at > {until:d} and said_by <> {remember.OPERATOR:d}"
+
+
+def _delete_sightings(
+    tx: sa.Connection, pairs: set[standing.Pair], side: str, own: set[int], until: Milliseconds
+) -> None:
+    other = "b_id" if side == "a_id" else "a_id"
+    place = 0 if side == "a_id" else 1
+    mark = "?" if tx.dialect.name == "sqlite" else "%s"
+    rows = [(pair[place], pair[1 - place], until // MINUTE) for pair in sorted(pairs) if pair[place] in own]
+    if rows:
+        tx.exec_driver_sql(
+            f"delete from sightings where {side} = {mark} and {other} = {mark} and minute <= {mark}",  # noqa: S608 - marks
+            rows,
+        )
+
+
+def _drop_implied(tx: sa.Connection, gone: set[int]) -> set[standing.Pair]:
+    """End the implied links of identifiers that go; the pairs that stood."""
+    lost: set[standing.Pair] = set()
+    for side in ("a_id", "b_id"):
+        rows = bulk.select_by(tx, links, ("a_id", "b_id"), side, gone, "kind = 'implied' and stands")
+        lost |= {(a, b) for a, b in rows}
+    ended = [(*pair, "implied", False) for pair in sorted(lost)]
+    bulk.update_rows(tx, links, ("a_id", "b_id", "kind"), ("stands",), ended)
+    return lost
+
+
+def _delete_links(tx: sa.Connection, pairs: set[standing.Pair]) -> None:
+    """Links of which no sighting is left."""
+    mark = "?" if tx.dialect.name == "sqlite" else "%s"
+    if pairs:
+        tx.exec_driver_sql(
+            f"""delete from links where a_id = {mark} and b_id = {mark} and not stands and not exists (
+                select 1 from sightings s where s.a_id = links.a_id and s.b_id = links.b_id and s.kind = links.kind)""",  # noqa: S608 - marks
+            sorted(pairs),
+        )
+
+
+def _erase_rows(tx: sa.Connection, person: Person, gone: set[int], until: Milliseconds) -> None:
+    """What else was remembered of them, up to the time; and the identifiers of which nothing later is known."""
+    own = set(person.own)
+    minute = until // MINUTE
+    for table, where in (
+        (mentions, f"at <= {until:d}"),
+        (consents, f"at <= {until:d}"),
+        (choices, f"minute <= {minute:d}"),
+        (traits, f"minute <= {minute:d}"),
+        (machine_clicks, f"at <= {until:d}"),
+        (opaque_ids, f"last_at <= {until:d}"),
+    ):
+        bulk.delete_rows(tx, table, "identifier_id", own, where)
+    for side in ("browser_id", "profile_id"):
+        bulk.delete_rows(tx, landings, side, own, f"at <= {until:d}")
+    for side in ("a_id", "b_id"):
+        bulk.delete_rows(tx, revoked_buckets, side, gone)
+        bulk.delete_rows(tx, links, side, gone)
+        bulk.delete_rows(tx, sightings, side, gone)
+    hashes = [one for (one,) in bulk.select_by(tx, identifiers, ("profile_hash",), "id", gone)]
+    for side in ("left_hash", "right_hash"):
+        ids = [one for (one,) in bulk.select_by(tx, revocations, ("id",), side, hashes)]
+        tx.execute(sa.delete(revocations).where(revocations.c.id.in_(ids)))
+    bulk.delete_rows(tx, email_hashes, "identifier_id", gone)
+    bulk.delete_rows(tx, identifiers, "id", gone)
+
+
+def _begin_anew(tx: sa.Connection, alive: Mapping[int, Node], until: Milliseconds) -> None:
+    """The times of identifiers that were met again later: from what is left of them."""
+    rows = bulk.select_by(
+        tx, mentions, ("identifier_id", "at", "message", "said_by"), "identifier_id", alive, _lives(until)
+    )
+    names = {
+        number: f"{source}/{message_id}"
+        for number, source, message_id in bulk.select_by(
+            tx, messages, ("id", "source", "message_id"), "id", {row[2] for row in rows}
+        )
+    }
+    seen: dict[int, list[tuple[Milliseconds, str, int]]] = {}
+    for one, at, message, said_by in rows:
+        seen.setdefault(one, []).append((at, names.get(message, ""), said_by))
+    changes = []
+    for one, moments in seen.items():
+        first_at, first_message, _ = min(moments)
+        carried = min((at for at, _, said_by in moments if said_by == remember.SITE), default=None)
+        changes.append((one, first_at, first_message, max(moments)[0], carried))
+    bulk.update_rows(tx, identifiers, ("id",), ("first_at", "first_message", "last_at", "carried_at"), changes)
+
+
+# -- 3. payloads ----------------------------------------------------------------------------------------------------
+
+
+def _erase_messages(tx: sa.Connection, inbox_ids: set[int]) -> int:
+    """Empty these messages and whatever answers them; how many deliveries had not left or can be sent again."""
+    log.forget(tx, inbox_ids, REASON)
+    empty_bodies(tx, inbox_ids)
+    rows = bulk.select_by(tx, outbox, ("id", "destination", "status"), "inbox_id", inbox_ids)
+    unsent = [one for one in rows if one[2] in UNSENT]
+    bulk.update_rows(tx, outbox, ("id",), ("body",), [(number, "") for number, _, _ in rows])
+    bulk.update_rows(tx, outbox, ("id",), ("status",), [(number, "dropped") for number, _, _ in unsent])
+    bulk.delete_rows(tx, waiting, "outbox_id", [number for number, _, _ in rows])
+    for _, destination, status in unsent:
+        counters.add(tx, f"outbox.{destination}.{status}", -1)
+    return len(unsent)

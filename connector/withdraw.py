@@ -1,0 +1,54 @@
+"""What was stored of visitors who had refused is removed: bodies at once, and what they taught does not count.
+
+Their sightings stay, uncounted: whether a refusal or a later grant arrives first must not matter. ``forget`` erases
+them too. Events that still waited for such a visitor are ended by ``held``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import sqlalchemy as sa
+
+from connector import bulk, consent, forget
+from connector.house import House
+from connector.messages import MINUTE, Milliseconds, Outcome
+from connector.tables import choices, inbox, mentions, messages
+
+Spoken = Mapping[int, tuple[Milliseconds, set[int]]]
+"""By number of the message: its time, and the identifiers it speaks of."""
+
+
+def earlier(tx: sa.Connection, altered: Iterable[int]) -> dict[int, tuple[Milliseconds, set[int]]]:
+    """The messages, whenever they came, that speak of identifiers whose choice turned, from their first refusal on."""
+    since: dict[int, int] = {}
+    for one, minute in bulk.select_by(tx, choices, ("identifier_id", "minute"), "identifier_id", altered, "denied"):
+        since[one] = min(since.get(one, minute), minute)
+    found: dict[int, tuple[Milliseconds, set[int]]] = {}
+    for one, at, message in bulk.select_by(tx, mentions, ("identifier_id", "at", "message"), "identifier_id", since):
+        if at // MINUTE >= since[one]:
+            found.setdefault(message, (at, set()))[1].add(one)
+    return found
+
+
+def remove(tx: sa.Connection, spoken: Spoken, house: House) -> None:
+    """Empty those of these messages of which somebody had refused at their time, and say so in the log."""
+    made = consent.read(tx, {one for _, ids in spoken.values() for one in ids}, house.rules)
+    refused: dict[int, str] = {}
+    for number, (at, ids) in spoken.items():
+        category = min((found for one in ids if (found := made.refused(one, at))), default=None)
+        if category is not None:
+            refused[number] = category
+    forget.empty_bodies(tx, [one for (one,) in bulk.select_by(tx, inbox, ("id",), "id", refused, "body <> ''")])
+    learned = bulk.select_by(tx, messages, ("id",), "id", refused, f"outcome = '{Outcome.LEARNED}'")
+    bulk.update_rows(
+        tx,
+        messages,
+        ("id",),
+        ("outcome", "reason"),
+        [(one, Outcome.IGNORED, said(refused[one])) for (one,) in learned],
+    )
+
+
+def said(category: str) -> str:
+    return f"{consent.WITHDRAWN} (category '{category}'): nothing of it is kept or used"
