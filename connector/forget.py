@@ -11,14 +11,14 @@ Called by ``operate`` for an operator's order, and by ``pipeline`` for Segment's
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import orjson
 import sqlalchemy as sa
 
-from connector import bulk, components, counters, identity, log, remember, standing
+from connector import bulk, components, counters, identity, inbox, log, outbox, remember, standing
 from connector.graph import Graph
 from connector.house import House
 from connector.identifiers import digests
@@ -32,25 +32,21 @@ from connector.tables import (
     consents,
     email_hashes,
     identifiers,
-    inbox,
     landings,
     links,
     machine_clicks,
     mentions,
     messages,
     opaque_ids,
-    outbox,
     revocations,
     revoked_buckets,
     sightings,
     tombstones,
     traits,
-    waiting,
 )
 
 REASON: Final = "its person was forgotten on request"
 PAGE: Final = 1_000
-UNSENT: Final = ("held", "pending", "dead")
 
 UPSERT_TOMBSTONE: Final = """on conflict (hash) do update set message = excluded.message,
     until = case when excluded.until is null or tombstones.until is null then null
@@ -59,11 +55,15 @@ UPSERT_TOMBSTONE: Final = """on conflict (hash) do update set message = excluded
 
 @dataclass(slots=True)
 class Person:
-    """Whom to forget: own are the identifiers that are theirs alone, shared those that others own too."""
+    """Whom to forget: own are the identifiers that are theirs alone, shared those that others own too.
+
+    doomed are minutes of links of shared identifiers while these were theirs.
+    """
 
     own: dict[int, Node] = field(default_factory=dict)
     shared: dict[int, Node] = field(default_factory=dict)
     cluster: int | None = None
+    doomed: set[standing.Minute] = field(default_factory=set)
 
 
 # -- what arrives later ---------------------------------------------------------------------------------------------
@@ -87,13 +87,8 @@ def drop(
             gone.append(stored.id)
         else:
             kept.append(message)
-    empty_bodies(tx, gone)
+    inbox.empty(tx, gone)
     return kept, entries
-
-
-def empty_bodies(tx: sa.Connection, inbox_ids: Iterable[int]) -> None:
-    """Remove what these messages said; that they came is kept, so that they are known as repeats."""
-    bulk.update_rows(tx, inbox, ("id",), ("body", "envelope", "rotten"), [(one, "", None, None) for one in inbox_ids])
 
 
 # -- who asks -------------------------------------------------------------------------------------------------------
@@ -103,7 +98,7 @@ def obey(tx: sa.Connection, stored: Stored, order: Mapping[str, Json], house: Ho
     """Do what an operator's ``forget`` says."""
     identifier = Identifier(*order["identifier"])
     effect = erase(tx, identifier, int(order["until"]), stored, house, suppress=bool(order.get("suppress")))
-    empty_bodies(tx, [stored.id])  # it names the person
+    inbox.empty(tx, [stored.id])  # it names the person
     return effect
 
 
@@ -112,7 +107,7 @@ def delete(tx: sa.Connection, batch: Sequence[tuple[Stored, Message]], house: Ho
     entries = []
     for stored, message in batch:
         said = [erase(tx, one, message.at, stored, house).said for one in message.identifiers]
-        empty_bodies(tx, [stored.id])
+        inbox.empty(tx, [stored.id])
         entries.append(log.forgotten(stored, "; ".join(said) or "it names nobody"))
     return entries
 
@@ -158,18 +153,41 @@ def _person(graph: Graph, known: Node, until: Milliseconds) -> Person:
     cluster = _cluster_of(graph, known, until)
     members = graph.members(cluster) if cluster is not None else []
     # Who is asked for by name is erased, whoever else owned it at some time: the request is about this name.
-    own = {one for one in members if not graph.is_contested(one)} | {known.id}
+    named = set() if known.browser and cluster is not None else {known.id}
+    own = {one for one in members if not graph.is_contested(one)} | named
     person = Person(cluster=cluster)
-    person.shared = {one: graph.nodes[one] for one in members if one not in own}
-    attached = {b for (b,) in bulk.select_by(graph.tx, links, ("b_id",), "a_id", own, "browser")} - own
-    ends: dict[int, set[int]] = {}
-    for a, b in bulk.select_by(graph.tx, links, ("a_id", "b_id"), "b_id", attached):
-        ends.setdefault(b, set()).add(a)
-    alone = {b for b, strong in ends.items() if strong <= own}
-    nodes = components.nodes_of(graph.tx, own | attached)
+    contested = {one for one in members if one not in own}
+    person.doomed = _sightings_of(graph, person, contested, until)
+    attached = {b for (b,) in bulk.select_by(graph.tx, links, ("b_id",), "a_id", own | contested, "browser")} - own
+    alone = _alone(graph, attached, own, person.doomed)
+    nodes = components.nodes_of(graph.tx, own | attached | contested)
     person.own = {one: nodes[one] for one in own | alone}
-    person.shared |= {one: nodes[one] for one in attached - alone}
+    person.shared = {one: nodes[one] for one in contested | (attached - alone)}
     return person
+
+
+def _sightings_of(graph: Graph, person: Person, contested: set[int], until: Milliseconds) -> set[standing.Minute]:
+    """The minutes of links of contested identifiers while these were theirs."""
+    found: set[standing.Minute] = set()
+    pairs = sorted(standing.pairs_of(graph.tx, contested))
+    for a, b, kind, minute, _, _, last_at, _ in bulk.select_joined(graph.tx, standing.BUCKETS, standing.PAIR, pairs):
+        if minute > until // MINUTE:
+            continue
+        one = a if a in contested else b
+        if graph.owner(one, last_at) == person.cluster:
+            found.add((a, b, kind, minute))
+    return found
+
+
+def _alone(graph: Graph, browsers: set[int], own: set[int], doomed: set[standing.Minute]) -> set[int]:
+    """Those browsers on which nobody else was ever identified."""
+    pairs = sorted({(a, b) for a, b in bulk.select_by(graph.tx, links, ("a_id", "b_id"), "b_id", browsers)})
+    others = {
+        b
+        for a, b, kind, minute, *_ in bulk.select_joined(graph.tx, standing.BUCKETS, standing.PAIR, pairs)
+        if a not in own and (a, b, kind, minute) not in doomed
+    }
+    return browsers - others
 
 
 def _cluster_of(graph: Graph, known: Node, until: Milliseconds) -> int | None:
@@ -204,11 +222,10 @@ def _unread(tx: sa.Connection, names: set[Identifier], until: Milliseconds) -> s
     found: set[int] = set()
     last = 0
     while ids := list(tx.scalars(quarantined.where(messages.c.id > last).order_by(messages.c.id).limit(PAGE))):
-        rows = bulk.select_by(tx, inbox, ("id", "body", "envelope"), "id", ids, f"received_at <= {until:d}")
-        for number, body, envelope in rows:
-            text = f"{body}{envelope or ''}".lower()
-            if any(one in text for one in texts):
-                found.add(number)
+        for one in inbox.by_ids(tx, ids):
+            said = f"{one.body}{one.envelope or ''}".lower()
+            if one.received_at <= until and any(text in said for text in texts):
+                found.add(one.id)
         last = ids[-1]
     return found
 
@@ -231,17 +248,18 @@ def _bury(tx: sa.Connection, names: set[Identifier], until: Milliseconds | None,
 
 def _erase_identity(tx: sa.Connection, person: Person, until: Milliseconds, rules: Rules, keys: Keys) -> set[int]:
     """Erase their sightings, links and identifiers; the identifiers of others that this concerns."""
-    if not person.own:
+    if not person.own and not person.doomed:
         return set()
     own = set(person.own)
     alive = {one for (one,) in bulk.select_by(tx, mentions, ("identifier_id",), "identifier_id", own, _lives(until))}
     gone = own - alive
-    pairs = standing.pairs_of(tx, own)
+    pairs = standing.pairs_of(tx, own) | {(a, b) for a, b, _, _ in person.doomed}
     others = {end for pair in pairs for end in pair} - own
     apart = {number for number, one in components.nodes_of(tx, others | own).items() if one.apart}
     tally = components.Tally(tx, rules, own | others | components.neighbours(tx, apart))
     for side in ("a_id", "b_id"):
         _delete_sightings(tx, pairs, side, own, until)
+    _delete_minutes(tx, person.doomed)
     lost_links = _drop_implied(tx, gone)
     turned = standing.settle(tx, pairs, rules)
     hubs = components.turn(tx, rules, turned.gained, turned.lost | lost_links)
@@ -269,6 +287,13 @@ def _delete_sightings(
             f"delete from sightings where {side} = {mark} and {other} = {mark} and minute <= {mark}",  # noqa: S608 - marks
             rows,
         )
+
+
+def _delete_minutes(tx: sa.Connection, minutes: set[standing.Minute]) -> None:
+    mark = "?" if tx.dialect.name == "sqlite" else "%s"
+    if minutes:
+        where = f"a_id = {mark} and b_id = {mark} and kind = {mark} and minute = {mark}"
+        tx.exec_driver_sql(f"delete from sightings where {where}", sorted(minutes))  # noqa: S608 - marks
 
 
 def _drop_implied(tx: sa.Connection, gone: set[int]) -> set[standing.Pair]:
@@ -348,12 +373,5 @@ def _begin_anew(tx: sa.Connection, alive: Mapping[int, Node], until: Millisecond
 def _erase_messages(tx: sa.Connection, inbox_ids: set[int]) -> int:
     """Empty these messages and whatever answers them; how many deliveries had not left or can be sent again."""
     log.forget(tx, inbox_ids, REASON)
-    empty_bodies(tx, inbox_ids)
-    rows = bulk.select_by(tx, outbox, ("id", "destination", "status"), "inbox_id", inbox_ids)
-    unsent = [one for one in rows if one[2] in UNSENT]
-    bulk.update_rows(tx, outbox, ("id",), ("body",), [(number, "") for number, _, _ in rows])
-    bulk.update_rows(tx, outbox, ("id",), ("status",), [(number, "dropped") for number, _, _ in unsent])
-    bulk.delete_rows(tx, waiting, "outbox_id", [number for number, _, _ in rows])
-    for _, destination, status in unsent:
-        counters.add(tx, f"outbox.{destination}.{status}", -1)
-    return len(unsent)
+    inbox.empty(tx, inbox_ids)
+    return len(outbox.erase(tx, inbox_ids))

@@ -11,7 +11,7 @@ from typing import Final
 import orjson
 import sqlalchemy as sa
 
-from connector import bulk, identity, inbox, log, outbox, stitch
+from connector import bulk, consent, identity, inbox, log, outbox, stitch, withdraw
 from connector.addressing import ids_of
 from connector.graph import Graph
 from connector.house import House
@@ -31,6 +31,23 @@ def release(tx: sa.Connection, recorded: identity.Recorded, graph: Graph, house:
     changed = graph.members_around(recorded.changed)
     _release(tx, outbox.waiting_for(tx, changed, recorded.seen - changed), graph, house, now)
     _join_opaque(tx, changed, graph, house, now)
+
+
+def release_all(tx: sa.Connection, house: House, now: Milliseconds) -> int:
+    """Look at everything that waits once more, after the rules have changed; how much of it is released."""
+    identity.take_lease(tx)
+    before = after = 0
+    last = 0
+    while rows := outbox.held_after(tx, house.destination.name, last, 500):
+        last = max(row.id for row in rows)
+        before += len(rows)
+        after += len(_release(tx, rows, Graph(tx, house.rules), house, now))
+    return before - after
+
+
+def _refused(tx: sa.Connection, ids: Sequence[int], now: Milliseconds, house: House) -> bool:
+    choices = consent.read(tx, ids, house.rules)
+    return any(choices.refused(one, now) for one in ids)
 
 
 def anything_expires(tx: sa.Connection, house: House, now: Milliseconds) -> bool:
@@ -80,8 +97,7 @@ def _release(
     outbox.settle_held(tx, house.destination.name, sent, PENDING, now)
     log.change(tx, [_late(row, placement, ids) for row, placement, ids in ready])
     refused = [(row, placement) for row, _, placement, _ in all_of if placement.withdrawn]
-    outbox.drop_held(tx, [row.inbox_id for row, _ in refused])
-    log.change(tx, [log.Change(row.inbox_id, Outcome.IGNORED, placement.reason) for row, placement in refused])
+    withdraw.silence(tx, [(row.inbox_id, placement.reason) for row, placement in refused])
     left = [(row, case, one) for row, case, one, _ in all_of if not one.usable and not one.withdrawn]
     outbox.mark_ambiguous(tx, [(row.id, placement.ambiguous) for row, _, placement in left])
     return left
@@ -131,7 +147,7 @@ def _join_opaque(tx: sa.Connection, touched: set[int], graph: Graph, house: Hous
     ):
         graph.load([one])
         user = stitch.joinable_user(one, last_at, graph, declared=bool(ambiguous))
-        if user is None:
+        if user is None or _refused(tx, [one, user.id], now, house):
             continue
         body = outbox.joining_identify(user.identifier.value, anonymous_id, now, house.destination, house.keys)
         parcels.append(Parcel(inbox_id, body["messageId"], PENDING, now, now, orjson.dumps(body).decode()))

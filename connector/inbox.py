@@ -79,6 +79,16 @@ def read(tx: sa.Connection, after: int, limit: int) -> list[Stored]:
     return [_stored(tuple(row)) for row in rows]
 
 
+def by_ids(tx: sa.Connection, ids: Iterable[int]) -> list[Stored]:
+    """These messages, whether they were taken or not."""
+    return [_stored(row) for row in bulk.select_by(tx, inbox, _STORED, "id", ids)]
+
+
+def empty(tx: sa.Connection, ids: Iterable[int]) -> None:
+    """Remove what these messages said; that they came is kept, so that they are known as repeats."""
+    bulk.update_rows(tx, inbox, ("id",), ("body", "envelope", "rotten"), [(one, "", None, None) for one in ids])
+
+
 def drop(tx: sa.Connection, number: int) -> bool:
     """Take one certain message, of which nothing is wanted any more; False if somebody else has it."""
     gone = sa.delete(inbox_todo).where(inbox_todo.c.inbox_id == number).returning(inbox_todo.c.inbox_id)

@@ -92,7 +92,8 @@ def forget(
 
 
 def _act(name: str, now: Milliseconds, **arguments: Any) -> Received:
-    body = orjson.dumps({"type": name, "at": now, **arguments}).decode()
+    told = {key: list(value) if isinstance(value, Identifier) else value for key, value in arguments.items()}
+    body = orjson.dumps({"type": name, "at": now, **told}).decode()
     return Received(SOURCE, f"{name}-{uuid.uuid4()}", body, now)
 
 

@@ -6,6 +6,7 @@ its time is up under an opaque id. From then on the body is frozen; only ``sentA
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -22,6 +23,7 @@ from connector.tables import outbox, waiting
 HELD: Final = "held"
 PENDING: Final = "pending"
 DROPPED: Final = "dropped"
+UNSENT: Final = (HELD, PENDING, "dead")
 
 OUTBOX_COLUMNS: Final = (
     "inbox_id", "destination", "message_id", "status", "at", "due_at", "body", "created_at", "pending_at",
@@ -222,14 +224,16 @@ def waiting_for(tx: sa.Connection, changed: Iterable[int], seen: Iterable[int]) 
     return _held(bulk.select_by(tx, outbox, HELD_COLUMNS, "id", {row[0] for row in rows}, "status = 'held'"))
 
 
-def drop_held(tx: sa.Connection, inbox_ids: Iterable[int]) -> None:
-    """End the holding of what answers these messages: it never leaves."""
-    rows = bulk.select_by(tx, outbox, ("id", "destination"), "inbox_id", inbox_ids, "status = 'held'")
-    bulk.update_rows(tx, outbox, ("id",), ("status", "body"), [(one, DROPPED, "") for one, _ in rows])
-    bulk.delete_rows(tx, waiting, "outbox_id", [one for one, _ in rows])
-    for destination in sorted({destination for _, destination in rows}):
-        n = sum(one == destination for _, one in rows)
-        counters.add(tx, f"outbox.{destination}.held", -n)
+def erase(tx: sa.Connection, inbox_ids: Iterable[int]) -> list[int]:
+    """Empty whatever answers these messages. What has not arrived never leaves; the messages of that."""
+    rows = bulk.select_by(tx, outbox, ("id", "inbox_id", "destination", "status"), "inbox_id", inbox_ids)
+    unsent = [row for row in rows if row[3] in UNSENT]
+    bulk.update_rows(tx, outbox, ("id",), ("body",), [(row[0], "") for row in rows])
+    bulk.update_rows(tx, outbox, ("id",), ("status",), [(row[0], DROPPED) for row in unsent])
+    bulk.delete_rows(tx, waiting, "outbox_id", [row[0] for row in rows])
+    for (destination, status), n in Counter((row[2], row[3]) for row in unsent).items():
+        counters.add(tx, f"outbox.{destination}.{status}", -n)
+    return [row[1] for row in unsent]
 
 
 def bodies(tx: sa.Connection, ids: Iterable[int]) -> list[tuple[int, str]]:
@@ -250,6 +254,17 @@ def any_expiring(tx: sa.Connection, destination: str, now: Milliseconds) -> bool
 def expiring(tx: sa.Connection, destination: str, now: Milliseconds, limit: int) -> list[HeldRow]:
     """The held events whose time is up, oldest first."""
     return _held(_expiring(tx, destination, now, limit))
+
+
+def held_after(tx: sa.Connection, destination: str, last: int, limit: int) -> list[HeldRow]:
+    """A page of all that is held. Args: last is the number of the last row of the page before."""
+    held: sa.ColumnClause[str] = sa.literal_column(
+        "'held'"
+    )  # a literal, because SQLite uses a partial index only if it sees the constant
+    query = sa.select(outbox.c.id, outbox.c.inbox_id, outbox.c.at).where(
+        outbox.c.status == held, outbox.c.destination == destination, outbox.c.id > last
+    )
+    return _held(tuple(row) for row in tx.execute(query.order_by(outbox.c.id).limit(limit)))
 
 
 def _expiring(tx: sa.Connection, destination: str, now: Milliseconds, limit: int) -> list[bulk.Row]:

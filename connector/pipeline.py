@@ -111,6 +111,7 @@ def _place(
         entries.append(log.entry(message, outcome, reason, case, placement, ids, recorded.ids))
         if outcome != Outcome.IGNORED and not (outcome == Outcome.PASSED and message.email.forward == "repaired"):
             parcels.append(_parcel(message, message.email, placement, ids, case, house, now))
+    inbox.empty(tx, [one.inbox_id for one, placed in zip(messages, placements, strict=True) if placed.withdrawn])
     outbox.add(tx, house.destination.name, parcels, now)
 
 

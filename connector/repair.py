@@ -210,7 +210,9 @@ def _note(tx: sa.Connection, stored: Stored, order: Mapping[str, Json], at: Mill
     bulk.insert_rows(tx, revocations, columns, [row], UPSERT_REVOCATION)
     if message is not None:
         standing.note_messages(tx, {message: _taught(tx, message)})
-        return f"took back what message {message} proved"
+        return f"took back what message {message} proved" + (
+            "" if _taught(tx, message) else ", of which nothing is known"
+        )
     what = " and ".join(_type(one) for one in named)
     until = f" until {iso(order['until'])}" if order.get("until") is not None else ""
     return f"took back the link of {what}{until}" if right else f"took back all that {what} proved{until}"
@@ -294,13 +296,13 @@ class _Watch:
             sent = _sent(body)
             if not _differs(sent, ids):
                 continue
-            what = self._readdress(row, body, case, placement, ids, now) if _untried(row) else "reattributed"
+            what = self._anew(row, body, case, placement, ids, now) if _nowhere(row) else "reattributed"
             if what == "reattributed" and correct and placement.usable:
                 outbox.correct(self._tx, row, body, ids, self._house.keys, now)
                 what = "corrected"
             yield Moved(f"{row.source}/{row.incoming}", row.event, row.at, sent, ids, what)
 
-    def _readdress(
+    def _anew(
         self,
         row: sa.Row[tuple[object, ...]],
         body: dict[str, Json],
@@ -309,6 +311,9 @@ class _Watch:
         ids: Ids,
         now: Milliseconds,
     ) -> str:
+        if row.status == "dead":
+            outbox.readdress(self._tx, row.id, body, ids)
+            return "addressed_anew"
         outcome = Outcome.STITCHED if placement.usable else Outcome.HELD
         change = log.Change(case.inbox_id, outcome, placement.reason, ids, placement.evidence)
         log.change(self._tx, [change])
@@ -319,7 +324,10 @@ class _Watch:
         return "held_again"
 
 
-def _untried(row: sa.Row[tuple[object, ...]]) -> bool:
+def _nowhere(row: sa.Row[tuple[object, ...]]) -> bool:
+    """Has surely nothing of it arrived? What was tried is frozen, but for dead letters that were refused."""
+    if row.status == "dead":
+        return row.maybe_sent_at is None
     return row.status == "pending" and row.attempts == 0 and row.claimed_by is None and row.maybe_sent_at is None
 
 

@@ -116,21 +116,19 @@ def _join(people: People, left: int, right: int) -> None:
 
 
 def _broken_limit(link: Link, people: People, nodes: Mapping[int, Node], rules: Rules) -> Refusal | None:
-    left = _by_type(people.members[people.cluster[link.a]], nodes, rules)
-    right = _by_type(people.members[people.cluster[link.b]], nodes, rules)
-    for type_name, limit in rules.limits.items():  # strongest type first, as the file lists them
-        mine, theirs = left.get(type_name, ()), right.get(type_name, ())
-        if mine and theirs and len(mine) + len(theirs) > limit:
+    left = _by_type(people.members[people.cluster[link.a]], nodes)
+    right = _by_type(people.members[people.cluster[link.b]], nodes)
+    for type_name in sorted(left.keys() & right.keys(), key=lambda name: (rules.rank(name), name)):  # strongest first
+        mine, theirs, limit = left[type_name], right[type_name], rules.type_of(type_name).limit
+        if limit is not None and len(mine) + len(theirs) > limit:
             return Refusal(link, type_name, limit, _earliest(mine, nodes), _earliest(theirs, nodes))
     return None
 
 
-def _by_type(members: Iterable[int], nodes: Mapping[int, Node], rules: Rules) -> dict[str, list[int]]:
+def _by_type(members: Iterable[int], nodes: Mapping[int, Node]) -> dict[str, list[int]]:
     found: dict[str, list[int]] = defaultdict(list)
     for member in members:
-        type_name = nodes[member].identifier.type
-        if type_name in rules.limits:
-            found[type_name].append(member)
+        found[nodes[member].identifier.type].append(member)
     return found
 
 

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping
 
 import sqlalchemy as sa
 
-from connector import bulk, consent, forget
+from connector import bulk, consent, inbox, log, outbox
 from connector.house import House
 from connector.messages import MINUTE, Milliseconds, Outcome
-from connector.tables import choices, inbox, mentions, messages
+from connector.tables import choices, mentions, messages
 
 Spoken = Mapping[int, tuple[Milliseconds, set[int]]]
 """By number of the message: its time, and the identifiers it speaks of."""
@@ -39,15 +39,35 @@ def remove(tx: sa.Connection, spoken: Spoken, house: House) -> None:
         category = min((found for one in ids if (found := made.refused(one, at))), default=None)
         if category is not None:
             refused[number] = category
-    forget.empty_bodies(tx, [one for (one,) in bulk.select_by(tx, inbox, ("id",), "id", refused, "body <> ''")])
-    learned = bulk.select_by(tx, messages, ("id",), "id", refused, f"outcome = '{Outcome.LEARNED}'")
-    bulk.update_rows(
-        tx,
-        messages,
-        ("id",),
-        ("outcome", "reason"),
-        [(one, Outcome.IGNORED, said(refused[one])) for (one,) in learned],
+    inbox.empty(tx, [one.id for one in inbox.by_ids(tx, refused) if one.body])
+    _forget_traits(tx, {one for _, ids in spoken.values() for one in ids})
+    unsent = set(outbox.erase(tx, refused))
+    rows = bulk.select_by(tx, messages, ("id", "outcome"), "id", refused)
+    log.change(
+        tx, [_ignored(one, refused[one]) for one, outcome in rows if one in unsent and outcome in Outcome.COUNTED]
     )
+    learned = [(one, Outcome.IGNORED, said(refused[one])) for one, outcome in rows if outcome == Outcome.LEARNED]
+    bulk.update_rows(tx, messages, ("id",), ("outcome", "reason"), learned)
+
+
+def silence(tx: sa.Connection, placed: Iterable[tuple[int, str]]) -> None:
+    """Empty email events whose visitor had refused by what another of their identifiers says: (message, reason)."""
+    reasons = dict(placed)
+    inbox.empty(tx, reasons)
+    unsent = set(outbox.erase(tx, reasons))
+    log.change(tx, [log.Change(one, Outcome.IGNORED, reasons[one]) for one in reasons if one in unsent])
+
+
+def _ignored(inbox_id: int, category: str) -> log.Change:
+    return log.Change(inbox_id, Outcome.IGNORED, said(category))
+
+
+def _forget_traits(tx: sa.Connection, ids: Iterable[int]) -> None:
+    """Traits told in a minute with a refusal never count, whatever arrives later: they need not be kept."""
+    minutes = bulk.select_by(tx, choices, ("identifier_id", "minute"), "identifier_id", ids, "denied")
+    mark = "?" if tx.dialect.name == "sqlite" else "%s"
+    if minutes:
+        tx.exec_driver_sql(f"delete from traits where identifier_id = {mark} and minute = {mark}", minutes)  # noqa: S608 - marks
 
 
 def said(category: str) -> str:

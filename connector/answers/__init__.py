@@ -10,10 +10,10 @@
 Doors begin the transaction (``store.reading()``) and hand it in.
 """
 
+from connector.answers.apart import hubs
 from connector.answers.check import Finding, check
 from connector.answers.explain import explain
 from connector.answers.export import digest, export_links, export_log, export_profiles
-from connector.answers.hubs import hubs
 from connector.answers.listing import dead, held, log_page, quarantined
 from connector.answers.message import message
 from connector.answers.pair import explain_pair

@@ -8,12 +8,12 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
-from connector import bulk, stitch
+from connector import bulk, scratch, stitch
 from connector.answers import listing, parts
 from connector.answers.profile import describe, person_of
 from connector.graph import Graph
 from connector.house import House
-from connector.messages import Identifier, Json, Outcome, Stored, iso
+from connector.messages import Identifier, Json, Milliseconds, Outcome, Stored, iso
 from connector.stitch import Case
 from connector.tables import inbox, messages, outbox
 
@@ -30,8 +30,13 @@ class Visitor:
     reason: str
 
 
-def message(tx: sa.Connection, house: House, message_id: str) -> dict[str, Json] | None:
+def message(
+    tx: sa.Connection, house: House, message_id: str, as_of: Milliseconds | None = None
+) -> dict[str, Json] | None:
     """One message by its own messageId, by the one it left under, or by ``source/messageId``; None if it is unknown.
+
+    Args: as_of asks what the evidence up to the end of the minute of an event time says of it; what was decided and
+    what left stay as they are. A message of a later time is unknown then.
 
     Beside what design §2 lists: ``considered`` (the browsers among which one was chosen, and what spoke for or against
     each), ``refused`` (links around its person that were not honoured, and why), ``taught`` (the links it showed),
@@ -43,13 +48,34 @@ def message(tx: sa.Connection, house: House, message_id: str) -> dict[str, Json]
     if not ids:
         return _unread(tx, house, message_id)
     row = tx.execute(sa.select(messages).where(messages.c.id == ids[0])).one()
+    if as_of is not None:
+        return _as_of(tx, house, row, as_of)
+    told = _answer(tx, house, row)
+    others = bulk.select_by(tx, messages, ("source",), "id", ids[1:])
+    return {**told, "same_id_from": sorted(source for (source,) in others)} if others else told
+
+
+def _as_of(tx: sa.Connection, house: House, row: Any, as_of: Milliseconds) -> dict[str, Json] | None:
+    until = scratch.end_of_minute(as_of)
+    if row.at > until:
+        return None
+    spoken = [
+        *orjson.loads(row.identifiers or "[]"),
+        *(end for a, b, _ in orjson.loads(row.taught or "[]") for end in (a, b)),
+    ]
+    with scratch.as_of(tx, house, as_of, {*spoken, *_case(row).ids}) as then:
+        scratch.Copy(tx, then, house.rules).message(row.id)
+        return {**_answer(then, house, row), "as_of": iso(until)}
+
+
+def _answer(tx: sa.Connection, house: House, row: Any) -> dict[str, Json]:
     graph = Graph(tx, house.rules)
     visitor = _visitor(row, graph)
     told: dict[str, Json] = {
         "message": _message(tx, house, row),
         "decision": _decision(tx, house, row, graph, visitor),
         "considered": _considered(row, graph),
-        "refused": _refused(graph, house, visitor),
+        "refused": _refused(graph, house, visitor.person if visitor else _spoken_of(row, graph)),
         "taught": _taught(tx, house, row),
         "deliveries": _deliveries(tx, row.id),
         "visitor": visitor and _told(visitor, graph, house),
@@ -57,8 +83,7 @@ def message(tx: sa.Connection, house: House, message_id: str) -> dict[str, Json]
     }
     if row.outcome == Outcome.HELD or any(one["status"] == "held" for one in told["deliveries"]):
         told["held"] = _held(tx, row.id)
-    others = bulk.select_by(tx, messages, ("source",), "id", ids[1:])
-    return {**told, "same_id_from": sorted(source for (source,) in others)} if others else told
+    return told
 
 
 def name_of(tx: sa.Connection, inbox_id: int) -> str | None:
@@ -158,11 +183,19 @@ def _considered(row: Any, graph: Graph) -> list[dict[str, Json]]:
     ]
 
 
-def _refused(graph: Graph, house: House, visitor: Visitor | None) -> list[dict[str, Json]]:
-    if visitor is None or visitor.person is None:
+def _refused(graph: Graph, house: House, person: int | None) -> list[dict[str, Json]]:
+    if person is None:
         return []
-    told: list[dict[str, Json]] = describe(graph, house, visitor.person)[0]["refused"]
+    told: list[dict[str, Json]] = describe(graph, house, person)[0]["refused"]
     return told
+
+
+def _spoken_of(row: Any, graph: Graph) -> int | None:
+    """Of whom a message speaks that is no email event: the person of the strongest identifier that names one."""
+    known = parts.nodes(graph.tx, orjson.loads(row.identifiers or "[]"))
+    named = [one for one in known.values() if not one.browser]
+    strongest = min(named, key=lambda one: graph.rules.strength(one.identifier), default=None)
+    return person_of(graph, strongest.id) if strongest else None
 
 
 def _taught(tx: sa.Connection, house: House, row: Any) -> list[dict[str, Json]]:

@@ -8,12 +8,13 @@ from typing import Final
 import sqlalchemy as sa
 
 from connector import bulk, components, scratch
-from connector.answers import browsers, hubs, parts
+from connector.answers import apart, browsers, parts
 from connector.answers.profile import because, person_of
+from connector.answers.words import dated
 from connector.graph import NODE_COLUMNS, Graph, node
 from connector.house import House
 from connector.identifiers import NORMALISERS
-from connector.messages import Identifier, Json, Kind, Milliseconds
+from connector.messages import Identifier, Json, Kind, Milliseconds, iso
 from connector.resolve import Node, Refusal
 from connector.tables import identifiers, links
 
@@ -36,7 +37,11 @@ def explain_pair(
     one, other = (node for node in found if node is not None)
     if as_of is not None:
         with scratch.as_of(tx, house, as_of, [one.id, other.id]) as then:
-            return _between(Graph(then, house.rules), house, one.id, other.id)
+            told = {
+                **_between(Graph(then, house.rules), house, one.id, other.id),
+                "as_of": iso(scratch.end_of_minute(as_of)),
+            }
+        return {**told, "in_words": dated(told, told["in_words"])}
     return _between(Graph(tx, house.rules), house, one.id, other.id)
 
 
@@ -60,7 +65,7 @@ def _told(
     *,
     joined: bool = False,
     path: Sequence[Json] = (),
-    apart: Sequence[Json] = (),
+    kept_apart: Sequence[Json] = (),
     would_change: Sequence[str] = (),
     in_words: Sequence[str],
 ) -> dict[str, Json]:
@@ -72,7 +77,7 @@ def _told(
         "left": ends[0],
         "right": ends[1],
         "path": list(path),
-        "kept_apart_by": list(apart),
+        "kept_apart_by": list(kept_apart),
         "would_change": [] if joined else list(would_change),
         "in_words": [*in_words, *change],
     }
@@ -123,17 +128,17 @@ def _joined(graph: Graph, house: House, one: Node, other: Node) -> dict[str, Jso
     return _told([one, other], joined=True, path=path, in_words=words)
 
 
-def _hub(pair: Sequence[Node | None], apart: Sequence[Node], house: House) -> dict[str, Json]:
-    words = [f"{_name(one)} names nobody: {hubs.because(one, house.rules)}." for one in apart]
-    told = [{"hub": hubs.told(one, house.rules)} for one in apart]
-    change = [hubs.released_by(one, house.rules) for one in apart]
-    return _told(pair, apart=told, would_change=change, in_words=words)
+def _hub(pair: Sequence[Node | None], nobody: Sequence[Node], house: House) -> dict[str, Json]:
+    words = [f"{_name(one)} names nobody: {apart.because(one, house.rules)}." for one in nobody]
+    told = [{"hub": apart.told(one, house.rules)} for one in nobody]
+    change = [apart.released_by(one, house.rules) for one in nobody]
+    return _told(pair, kept_apart=told, would_change=change, in_words=words)
 
 
 def _browsers(graph: Graph, house: House, one: Node, other: Node) -> dict[str, Json]:
     """A browser belongs to one person at a time, and never joins two."""
     words = [f"{_name(one)} and {_name(other)} are not one person's now, and a browser never joins people."]
-    apart: list[dict[str, Json]] = []
+    keeping: list[dict[str, Json]] = []
     for browser in (end for end in (one, other) if end.browser):
         owner = person_of(graph, browser.id)
         if owner is None:
@@ -142,35 +147,35 @@ def _browsers(graph: Graph, house: House, one: Node, other: Node) -> dict[str, J
         profile_id = graph.profile_id(owner, house.keys)
         turns = browsers.earlier_owners(graph, browser.id)
         earlier = [{"profile_id": graph.profile_id(who, house.keys), "until": parts.moment(at)} for who, at in turns]
-        apart.append({"browser": parts.pair(browser.identifier), "owner": profile_id, "earlier_owners": earlier})
+        keeping.append({"browser": parts.pair(browser.identifier), "owner": profile_id, "earlier_owners": earlier})
         words.append(
             f"{_name(browser)} belongs to profile {profile_id} now, by the latest sighting that identified it."
         )
         words += [f"Before that it belonged to profile {was['profile_id']}, until {was['until']}." for was in earlier]
-    return _told([one, other], apart=apart, would_change=[EVIDENCE], in_words=words)
+    return _told([one, other], kept_apart=keeping, would_change=[EVIDENCE], in_words=words)
 
 
 def _strangers(graph: Graph, house: House, one: Node, other: Node) -> dict[str, Json]:
     refusals = _refusals_between(graph, one, other)
     words = [f"{_name(one)} and {_name(other)} are two people."]
-    apart: list[dict[str, Json]] = []
+    keeping: list[dict[str, Json]] = []
     change: list[str] = []
     for refusal in refusals:
         key = (refusal.link.a, refusal.link.b, refusal.link.kind)
         link = parts.described(graph.tx, house.keys, [key])[key]
         why = because(refusal, graph)
         identities = [parts.pair(graph.nodes[end].identifier) for end in (refusal.left, refusal.right)]
-        apart.append(
+        keeping.append(
             {"link": link, "type": refusal.type, "limit": refusal.limit, "identities": identities, "because": why}
         )
         words.append(f"Refused: {parts.link_in_words(link)[:-1]}; {why}.")
         change.append(_instead(refusal))
     aside = _common_hubs(graph, one, other)
-    apart += [{"hub": hubs.told(hub, house.rules)} for hub in aside]
-    words += [f"Both are linked to {_name(hub)}, but {hubs.because(hub, house.rules)}." for hub in aside]
-    change += [hubs.released_by(hub, house.rules) for hub in aside]
+    keeping += [{"hub": apart.told(hub, house.rules)} for hub in aside]
+    words += [f"Both are linked to {_name(hub)}, but {apart.because(hub, house.rules)}." for hub in aside]
+    change += [apart.released_by(hub, house.rules) for hub in aside]
     taken_back = _taken_back(graph, one, other)
-    apart += [
+    keeping += [
         {"taken_back": {"left": parts.pair(a), "right": parts.pair(b), "kind": kind}} for a, b, kind in taken_back
     ]
     words += [
@@ -179,10 +184,10 @@ def _strangers(graph: Graph, house: House, one: Node, other: Node) -> dict[str, 
         for a, b, kind in taken_back
     ]
     change += ["`connector unlink --undo` of the act that took the link back"] if taken_back else []
-    if not apart:
+    if not keeping:
         words.append("No evidence joins them.")
         change.append(EVIDENCE)
-    return _told([one, other], apart=apart, would_change=change, in_words=words)
+    return _told([one, other], kept_apart=keeping, would_change=change, in_words=words)
 
 
 def _instead(refusal: Refusal) -> str:
@@ -212,7 +217,7 @@ def _common_hubs(graph: Graph, one: Node, other: Node) -> list[Node]:
     for end in (one, other):
         cluster = graph.cluster(end.id)
         members = graph.members(cluster) if cluster is not None else [end.id]
-        sides.append({hub for _, hub in hubs.set_aside(graph, members, 1_000)})
+        sides.append({hub for _, hub in apart.set_aside(graph, members, 1_000)})
     nodes = components.nodes_of(graph.tx, sides[0] & sides[1])
     return sorted(nodes.values(), key=lambda hub: graph.rules.strength(hub.identifier))[:10]
 

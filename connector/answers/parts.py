@@ -88,4 +88,4 @@ def link_in_words(link: dict[str, Json]) -> str:
     when = f"at {link['first_at']}"
     if link["first_at"] != link["last_at"]:
         when = f"first at {link['first_at']}, last at {link['last_at']}"
-    return f"{left} and {right}: {SAID.get(link['kind'], link['kind'])}, {when} (message {link['message_id']})."
+    return f"{left} and {right}: {SAID.get(link['kind'], link['kind'])}, {when} (message {link['proved_by']})."

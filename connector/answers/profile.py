@@ -12,7 +12,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from connector import components, scratch
-from connector.answers import browsers, hubs, listing, parts, traits
+from connector.answers import apart, browsers, listing, parts, traits
 from connector.graph import Graph
 from connector.house import House
 from connector.messages import Json, Milliseconds
@@ -110,9 +110,9 @@ def _nobody(graph: Graph, house: House, browser: Node) -> dict[str, Json]:
         "timeline": _timeline(graph.tx, [browser.id], []),
     }
     if browser.apart:
-        why = f"{browser.identifier.type} {browser.identifier.value}: {hubs.because(browser, house.rules)}"
+        why = f"{browser.identifier.type} {browser.identifier.value}: {apart.because(browser, house.rules)}"
         told["refused"] = [{**link, "because": why} for link in told["refused"]]
-        told["hub"] = hubs.told(browser, house.rules)
+        told["hub"] = apart.told(browser, house.rules)
     return told
 
 
@@ -133,13 +133,13 @@ def _links(
     }
     joining = {(one.a, one.b, one.kind) for member in members for one in graph.links_of(member)}
     shown = browsers.linked(graph, members, LINKS if bounded else None)
-    aside = dict(hubs.set_aside(graph, list(members), LINKS if bounded else None))
+    aside = dict(apart.set_aside(graph, list(members), LINKS if bounded else None))
     told = parts.described(graph.tx, house.keys, {*joining, *shown, *refusals, *aside})
     refused = [{**told[key], "because": because(refusal, graph)} for key, refusal in refusals.items()]
     nobody = components.nodes_of(graph.tx, aside.values())
     for key, hub in aside.items():
         one = nobody[hub]
-        why = f"{one.identifier.type} {one.identifier.value}: {hubs.because(one, graph.rules)}"
+        why = f"{one.identifier.type} {one.identifier.value}: {apart.because(one, graph.rules)}"
         refused.append({**told[key], "because": why})
     links = [link for key, link in told.items() if key not in refusals and key not in aside]
     return parts.in_order(links), parts.in_order(refused), bounded and len(shown) >= LINKS

@@ -1,4 +1,5 @@
-"""``python -m tests.bench [--rounds 3] [--events 6000]``: the figures, as product ÷ floor of the same run.
+"""``python -m tests.bench [--rounds 3] [--events 6000]``: the figures, as product ÷ floor of the same run;
+``python -m tests.bench --identity [--people 1000000]``: what a large store and hubs cost, on both databases.
 
 Product and floor take turns, because the speed of a shared machine drifts; the best round of each counts.
 """
@@ -8,18 +9,24 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests.bench import floors, product
+from tests.bench import floors, identity, product
 from tests.bench.streams import bodies
+from tests.postgres import running_server
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--events", type=int, default=6_000)
+    parser.add_argument("--identity", action="store_true", help="what a large store and hubs cost")
+    parser.add_argument("--people", type=int, default=1_000_000, help="in the large store of --identity")
     chosen = parser.parse_args()
+    if chosen.identity:
+        _identity(chosen.people, chosen.rounds)
+        return
     events = bodies(chosen.events)
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.2f}, {chosen.events} events, best of {chosen.rounds}\n")  # noqa: T201
     _compare(
@@ -40,6 +47,29 @@ def main() -> None:
         ("bare batch algorithm", lambda folder: floors.batch_stitch(folder, events)),
         chosen.rounds,
     )
+
+
+def _identity(people: int, rounds: int) -> None:
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.2f}, best of {rounds}, a call, committed\n")  # noqa: T201
+    with tempfile.TemporaryDirectory() as folder:
+        _costs("SQLite", [f"sqlite:///{folder}/{name}.db" for name in ("small", "large")], people, rounds)
+    with running_server() as server:
+        _costs(server.origin, [server.create(), server.create()], people, rounds)
+
+
+def _costs(where: str, urls: Sequence[str], people: int, rounds: int) -> None:
+    small, large = identity.Filled(urls[0], 10_000), identity.Filled(urls[1], people)
+    print(where)  # noqa: T201
+    few, many = identity.growth(small, large, rounds)
+    _cost(f"touching a link, {people:,} people ÷ 10,000", many, few)
+    for what, with_hub, without in identity.hubs(small, rounds):
+        _cost(f"{what} ÷ none", with_hub, without)
+    for one in (small, large):
+        one.store.dispose()
+
+
+def _cost(what: str, product: float, floor: float) -> None:
+    print(f"  {what:58} {product:6.0f} µs ÷ {floor:6.0f} µs   ratio {product / floor:.2f}")  # noqa: T201
 
 
 def _compare(
