@@ -16,6 +16,7 @@ from connector.rules import Rules
 LANDINGS: Final = """
     select l.browser_id, min(l.at) from links k join landings l on l.browser_id = k.b_id and l.profile_id = k.a_id
     where k.a_id = :profile and k.kind = 'clicked' and k.stands and not k.apart
+    and not exists (select 1 from landings e where e.token = l.token and e.browser_id = l.browser_id and e.at < l.at)
     and not exists (select 1 from machine_clicks m where m.identifier_id = :profile
                     and m.at between l.at - :machine and l.at + :machine)
     and not exists (select 1 from landings o where o.token = l.token and o.browser_id <> l.browser_id

@@ -37,14 +37,15 @@ class Tally:
         self._before, self._members = self._count(set(ids))
 
     def close(self, further: Iterable[int] = ()) -> None:
-        """Count again, after the change. Args: further are identifiers that are new, or were set aside before."""
+        """Count again, after the change. Args: further are identifiers that are new: nobody else may be counted now."""
         after, _ = self._count(self._members | set(further))
         counters.add(self._tx, "profiles", after[0] - self._before[0])
         counters.add(self._tx, "refused_links", after[1] - self._before[1])
 
     def _count(self, ids: set[int]) -> tuple[tuple[int, int], set[int]]:
         graph = Graph(self._tx, self._rules)
-        graph.load(ids)
+        labels = bulk.select_by(self._tx, identifiers, ("component_id",), "id", ids, "component_id is not null")
+        graph.load_components({label for (label,) in labels})
         found = [graph.people(component) for component in graph.links]
         members = {one for people in found for one in people.cluster}
         return (sum(len(one.members) for one in found), sum(len(one.refused) for one in found)), ids | members

@@ -1,7 +1,7 @@
 """Everything that is derived, made anew from the record: what stands, links, hashes, hubs, components, numbers.
 
     1. Forget what was derived.       2. Hashes of emails, and the anonymousIds that are one.
-    3. Which sightings stand.         4. Links, from sightings; implied ones, from values.
+    3. Links, from sightings; implied ones, from values.      4. Which of them stand.
     5. Degrees, and who is a hub.     6. Components.          7. The numbers that are kept instead of counted.
 
 It works in pages, so memory is bounded, and by the same rooms that keep the caches up to date (``standing``,
@@ -36,12 +36,10 @@ Progress = Callable[[str, int], object]
 """Told what is being done, and how many identifiers were done since the last time."""
 
 FIRST_OF: Final = """
-    insert into links (a_id, b_id, kind, browser, first_at, first_message, stands, apart)
-    select s.a_id, s.b_id, s.kind, s.browser, s.first_at, s.first_message, s.stands, false from sightings s
-    where s.minute = coalesce(
-        (select min(x.minute) from sightings x
-         where x.a_id = s.a_id and x.b_id = s.b_id and x.kind = s.kind and x.stands),
-        (select min(x.minute) from sightings x where x.a_id = s.a_id and x.b_id = s.b_id and x.kind = s.kind))"""
+    insert into links (a_id, b_id, kind, browser, first_at, first_message)
+    select s.a_id, s.b_id, s.kind, s.browser, s.first_at, s.first_message from sightings s
+    where s.minute = (select min(x.minute) from sightings x
+                      where x.a_id = s.a_id and x.b_id = s.b_id and x.kind = s.kind)"""
 
 DEGREES: Final = """
     update identifiers set degree = (
@@ -80,12 +78,12 @@ def rebuild(tx: sa.Connection, rules: Rules, keys: Keys, progress: Progress = no
     for page in _pages(tx):
         _names(tx, page, keys)
         progress("reading names", len(page))
-    _settle(tx, rules)
+    _browsers(tx)
     tx.exec_driver_sql(FIRST_OF)
     for page in _pages(tx):
         _imply(tx, page)
         progress("linking", len(page))
-    standing.settle(tx, _implied_and_revoked(tx), rules)
+    _settle(tx, rules)
     tx.exec_driver_sql(DEGREES)
     for page in _pages(tx):
         _set_apart(tx, page, rules)
@@ -125,49 +123,28 @@ def _names(tx: sa.Connection, page: Sequence[Node], keys: Keys) -> None:
     bulk.insert_rows(tx, email_hashes, ("digest", "identifier_id"), rows, "on conflict (digest) do nothing")
 
 
-def _settle(tx: sa.Connection, rules: Rules) -> None:
-    """Which sightings stand: only those of whom an operator or a visitor had a word may not.
-
-    Links do not exist yet, so the pairs are found by their sightings.
-    """
+def _browsers(tx: sa.Connection) -> None:
+    """Tell browsers from the hashes of emails."""
     tx.exec_driver_sql(
         """update identifiers set email_id = (select h.identifier_id from email_hashes h where h.digest = value)
            where type = 'anonymous_id'"""
     )
     browsers = "select id from identifiers where type = 'anonymous_id' and email_id is null"
     tx.exec_driver_sql(f"update sightings set browser = true where b_id in ({browsers})")  # noqa: S608 - names of ours
-    for pairs in _concerned(tx, rules):
-        standing.settle(tx, pairs, rules)
 
 
-def _concerned(tx: sa.Connection, rules: Rules) -> Iterator[list[standing.Pair]]:
-    """Pages of the pairs that a revocation or a revoked message concerns, or somebody who refused something."""
-    named = _revoked(tx)
+def _settle(tx: sa.Connection, rules: Rules) -> None:
+    """Which sightings and links stand: all, but where an operator or a visitor had a word."""
     minutes = {(a, b) for a, b in tx.exec_driver_sql("select distinct a_id, b_id from revoked_buckets")}
-    if minutes:
-        yield sorted(minutes)
-    refused = "select distinct identifier_id from choices where denied"
-    named |= {one for (one,) in tx.exec_driver_sql(refused)} if rules.required or rules.opt_out else set()
-    for one in sorted(named):
-        pairs = tx.exec_driver_sql(
-            f"""select distinct a_id, b_id from sightings
-                where a_id = {one:d} or (b_id = {one:d} and stands and not apart)"""  # noqa: S608 - a number
-        )
-        yield [(a, b) for a, b in pairs]
-
-
-def _revoked(tx: sa.Connection) -> set[int]:
-    """The identifiers that a revocation names."""
+    standing.settle(tx, minutes, rules)
     named = tx.execute(sa.select(revocations.c.left_hash, revocations.c.right_hash))
     hashes = {one for row in named for one in row if one}
-    return {one for (one,) in bulk.select_by(tx, identifiers, ("id",), "profile_hash", hashes)}
-
-
-def _implied_and_revoked(tx: sa.Connection) -> set[standing.Pair]:
-    named = _revoked(tx)
-    found = bulk.select_by(tx, links, ("a_id", "b_id"), "a_id", named, "kind = 'implied'")
-    found += bulk.select_by(tx, links, ("a_id", "b_id"), "b_id", named, "kind = 'implied'")
-    return {(a, b) for a, b in found}
+    concerned = {one for (one,) in bulk.select_by(tx, identifiers, ("id",), "profile_hash", hashes)}
+    if rules.required or rules.opt_out:
+        refused = tx.exec_driver_sql("select distinct identifier_id from choices where denied")
+        concerned |= {one for (one,) in refused}
+    for one in sorted(concerned):
+        standing.settle(tx, standing.pairs_of(tx, [one]), rules)
 
 
 def _imply(tx: sa.Connection, page: Sequence[Node]) -> None:

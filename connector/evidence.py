@@ -73,7 +73,7 @@ def landed(call: Mapping[str, Json], rules: Rules) -> Iterator[tuple[Identifier,
         return
     search, url = page.get("search"), page.get("url")
     query = search.lstrip("?") if isinstance(search, str) and search else _query(url)
-    if not query:
+    if not query or not any(rule.parameter in query for rule in rules.landings):
         return
     for name, value in parse_qsl(query[:MAX_QUERY], max_num_fields=None):
         for rule in rules.landings:
@@ -108,8 +108,9 @@ def chosen(call: Mapping[str, Json], rules: Rules) -> tuple[tuple[str, bool], ..
 def alias(call: Mapping[str, Json], rules: Rules) -> tuple[tuple[Identifier, ...], Links]:
     """An alias is shown, never acted on: while identified, analytics.js sends previousId = userId and loses the new."""
     new = rules.identify("user_id", call.get("userId"))
-    previous = rules.identify("anonymous_id", call.get("previousId"))
-    if new is None or previous is None or new.value == previous.value or is_email(previous.value):
+    kind = "email" if is_email(call.get("previousId")) else "anonymous_id"
+    previous = rules.identify(kind, call.get("previousId"))
+    if new is None or previous is None or new.value == previous.value:
         return distinct(new), ()
     return (new, previous), ((new, previous, Kind.ALIASED),)
 

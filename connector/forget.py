@@ -1,6 +1,7 @@
 """A person is forgotten: what is held of them up to a time goes, and does not come back.
 
-    1. Who is it? The person as known now. Theirs alone are their identifiers, and the browsers on which nobody else was
+    1. Who is it? The person as known now; of a name that several people had in turns, only that name, because it does
+       not say who of them asks. Theirs alone are their identifiers, and the browsers on which nobody else was
        identified; of what others own too, only this person's links and payloads go.
     2. Erase: sightings and links, payloads, texts of the log, deliveries, traits, consents, landings.
     3. Leave tombstones, keyed hashes of the identifiers: whatever carries one and is not later than the time is
@@ -11,17 +12,18 @@ Called by ``operate`` for an operator's order, and by ``pipeline`` for Segment's
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-import orjson
 import sqlalchemy as sa
 
 from connector import bulk, components, counters, identity, inbox, log, outbox, remember, standing
 from connector.graph import Graph
 from connector.house import House
-from connector.identifiers import digests
+from connector.identifiers import NORMALISERS, digests
 from connector.keys import Keys
 from connector.messages import MINUTE, Identifier, Json, Message, Milliseconds, Outcome, Stored, iso
 from connector.repair import Effect
@@ -45,8 +47,14 @@ from connector.tables import (
     traits,
 )
 
+CONTESTED: Final = (
+    "several people had this name in turns, so only the name itself is erased"
+    " (to erase one of them, name their userId): "
+)
+
 REASON: Final = "its person was forgotten on request"
 PAGE: Final = 1_000
+ESCAPED: Final = re.compile(r"\\u([0-9a-fA-F]{4})")
 
 UPSERT_TOMBSTONE: Final = """on conflict (hash) do update set message = excluded.message,
     until = case when excluded.until is null or tombstones.until is null then null
@@ -125,8 +133,13 @@ def erase(
     identity.take_lease(tx)
     until = (at // MINUTE + 1) * MINUTE - 1
     graph = Graph(tx, house.rules)
-    known = graph.find([identifier]).get(identifier)
+    hashes = (
+        {Identifier("anonymous_id", digest) for digest in digests(identifier.value)} if _is_email(identifier) else set()
+    )
+    found = graph.find({identifier, *hashes})
+    known = found.get(identifier)
     person = _person(graph, known, until) if known else Person()
+    person.own |= {one.id: one for name, one in found.items() if name in hashes}
     names = {identifier, *(one.identifier for one in person.own.values())}
     _bury(tx, names, None if suppress else until, stored, house.keys)
     spoken = (_messages_of(tx, graph, person, until) | _unread(tx, names, until)) - {stored.id}
@@ -134,11 +147,16 @@ def erase(
     deliveries = _erase_messages(tx, spoken)
     counts = {"identifiers": len(person.own), "messages": len(spoken), "deliveries": deliveries}
     forever = ", and nothing of theirs is taken in again" if suppress else ""
-    said = (
+    contested = known is not None and graph.is_contested(known.id)
+    said = (CONTESTED if contested else "") + (
         f"forgotten up to {iso(until)}: {_n(len(person.own), 'identifier')}, {_n(len(spoken), 'message')},"
         f" {_n(deliveries, 'delivery', 'deliveries')}{forever}"
     )
     return Effect(said=said, changed=changed, erased=counts)
+
+
+def _is_email(identifier: Identifier) -> bool:
+    return identifier.type == "email"
 
 
 def _n(n: int, one: str, more: str = "") -> str:
@@ -150,9 +168,8 @@ def _n(n: int, one: str, more: str = "") -> str:
 
 def _person(graph: Graph, known: Node, until: Milliseconds) -> Person:
     graph.load([known.id])
-    cluster = _cluster_of(graph, known, until)
+    cluster = None if graph.is_contested(known.id) else _cluster_of(graph, known, until)
     members = graph.members(cluster) if cluster is not None else []
-    # Who is asked for by name is erased, whoever else owned it at some time: the request is about this name.
     named = set() if known.browser and cluster is not None else {known.id}
     own = {one for one in members if not graph.is_contested(one)} | named
     person = Person(cluster=cluster)
@@ -217,17 +234,41 @@ def _messages_of(tx: sa.Connection, graph: Graph, person: Person, until: Millise
 
 def _unread(tx: sa.Connection, names: set[Identifier], until: Milliseconds) -> set[int]:
     """Quarantined messages in whose text one of these names stands: nobody could read them, so no index knows them."""
-    texts = [orjson.dumps(one.value).decode()[1:-1].lower() for one in names if len(one.value) > 3]
     quarantined = sa.select(messages.c.id).where(messages.c.outcome == Outcome.QUARANTINED)
     found: set[int] = set()
     last = 0
     while ids := list(tx.scalars(quarantined.where(messages.c.id > last).order_by(messages.c.id).limit(PAGE))):
         for one in inbox.by_ids(tx, ids):
-            said = f"{one.body}{one.envelope or ''}".lower()
-            if one.received_at <= until and any(text in said for text in texts):
+            if one.received_at <= until and any(_names(text, names) for text in (one.body, one.envelope) if text):
                 found.add(one.id)
         last = ids[-1]
     return found
+
+
+def _names(body: str, names: set[Identifier]) -> bool:
+    """Does a text name one of these, however JSON spells it?"""
+    texts = [body.lower(), *(text.lower() for text in _texts(body))]
+    emails = {one.value for one in names if one.type == "email"}
+    return any(one.value.lower() in text for one in names if len(one.value) > 3 for text in texts) or any(
+        NORMALISERS["email"](text) in emails for text in texts if "@" in text
+    )
+
+
+def _texts(body: str) -> Iterator[str]:
+    """All texts in a JSON document, as they are meant; of what is no JSON, its escapes undone."""
+    try:
+        waiting = [json.loads(body)]
+    except (ValueError, RecursionError):
+        yield ESCAPED.sub(lambda found: chr(int(found[1], 16)), body)
+        return
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            waiting += [*value, *value.values()]
+        elif isinstance(value, list):
+            waiting += value
 
 
 def _bury(tx: sa.Connection, names: set[Identifier], until: Milliseconds | None, stored: Stored, keys: Keys) -> None:
@@ -261,13 +302,14 @@ def _erase_identity(tx: sa.Connection, person: Person, until: Milliseconds, rule
         _delete_sightings(tx, pairs, side, own, until)
     _delete_minutes(tx, person.doomed)
     lost_links = _drop_implied(tx, gone)
+    _unhash(tx, gone)
     turned = standing.settle(tx, pairs, rules)
     hubs = components.turn(tx, rules, turned.gained, turned.lost | lost_links)
     counters.add(tx, "links", turned.links - len(lost_links))
     _delete_links(tx, pairs)
     _erase_rows(tx, person, gone, until)
     _begin_anew(tx, {one: person.own[one] for one in alive}, until)
-    tally.close(others | components.neighbours(tx, hubs))
+    tally.close()
     return (others | hubs | alive) - gone
 
 
@@ -302,9 +344,18 @@ def _drop_implied(tx: sa.Connection, gone: set[int]) -> set[standing.Pair]:
     for side in ("a_id", "b_id"):
         rows = bulk.select_by(tx, links, ("a_id", "b_id"), side, gone, "kind = 'implied' and stands")
         lost |= {(a, b) for a, b in rows}
-    ended = [(*pair, "implied", False) for pair in sorted(lost)]
-    bulk.update_rows(tx, links, ("a_id", "b_id", "kind"), ("stands",), ended)
+        bulk.delete_rows(tx, links, side, gone, "kind = 'implied'")
     return lost
+
+
+def _unhash(tx: sa.Connection, gone: set[int]) -> None:
+    """An anonymousId that was an email's hash, and is met again without it, is a browser's like any other."""
+    hashes = [one for (one,) in bulk.select_by(tx, identifiers, ("id",), "email_id", gone)]
+    bulk.update_rows(tx, identifiers, ("id",), ("email_id", "component_id"), [(one, None, None) for one in hashes])
+    for table in (links, sightings):
+        for a, b in standing.pairs_of(tx, hashes):
+            if b in hashes:
+                bulk.update_rows(tx, table, ("a_id", "b_id"), ("browser",), [(a, b, True)])
 
 
 def _delete_links(tx: sa.Connection, pairs: set[standing.Pair]) -> None:

@@ -32,8 +32,7 @@ LINK_COLUMNS: Final = ("a_id", "b_id", "kind", "first_at", "first_message")
 
 def node(row: Sequence[object]) -> Node:
     """A row of NODE_COLUMNS."""
-    number, kind, value, *times, component, email, degree, apart = row
-    return Node(number, Identifier(kind, value), *times, component, email, degree, bool(apart))  # type: ignore[call-arg, arg-type]  # rows are untyped
+    return Node(row[0], Identifier(row[1], row[2]), *row[3:10], bool(row[10]))  # type: ignore[call-arg, arg-type]  # rows are untyped
 
 
 class Graph:

@@ -71,7 +71,8 @@ class Plan:
 
     nodes: every identifier concerned, as it will be; same_value: those that share a value; new and changed: which of
     them must be written; hashes: (email, hash) pairs recognised; new_links, earlier_links: with their first moments;
-    seen: every link of the batch; stood: the pairs that were joined before it.
+    seen: every link of the batch; stood: the pairs that were joined before it; fallen: those of which a link stood no
+    more.
     """
 
     nodes: dict[int, Node] = field(default_factory=dict)
@@ -87,6 +88,7 @@ class Plan:
     hash_links: list[Pair] = field(default_factory=list)
     seen: set[LinkKey] = field(default_factory=set)
     stood: set[Pair] = field(default_factory=set)
+    fallen: set[Pair] = field(default_factory=set)
 
     def add(self, one: Node) -> Node:
         self.ids[one.identifier] = one.id
@@ -116,9 +118,10 @@ def record(tx: sa.Connection, batch: Sequence[Message], rules: Rules, keys: Keys
     turned = standing.settle(tx, unsettled, rules)
     gained, lost = _turned(plan, turned)
     hubs = components.turn(tx, rules, gained, lost, plan.hash_links)
-    tally.close({one.id for one in plan.new} | {end for pair in gained | lost for end in pair} | hubs)
+    tally.close(one.id for one in plan.new)
     counters.add(tx, "links", len(plan.new_links) + turned.links)
     plan.touched |= hubs | {end for pair in turned.changed for end in pair} | altered
+    plan.touched |= {ids[profile] for message in batch for _, profile, _ in message.landings}
     return Recorded(ids, plan.touched, {ids[end] for a, b, _, _ in seen for end in (a, b)}, altered)
 
 
@@ -131,7 +134,7 @@ def reconsider(tx: sa.Connection, pairs: Iterable[Pair], rules: Rules) -> set[in
     tally = Tally(tx, rules, ends)
     turned = standing.settle(tx, pairs, rules)
     hubs = components.turn(tx, rules, turned.gained, turned.lost)
-    tally.close(ends | components.neighbours(tx, hubs))
+    tally.close()
     counters.add(tx, "links", turned.links)
     return hubs | {end for pair in turned.changed for end in pair}
 
@@ -243,6 +246,7 @@ def _look_up_links(tx: sa.Connection, plan: Plan, seen: Mapping[Key, Sighting], 
     rows = bulk.select_joined(tx, KNOWN_LINKS, standing.PAIR, sorted({key[:2] for key in first}))
     stored = {(a, b, kind): (at, message) for a, b, kind, at, message, _ in rows}
     plan.stood = {(a, b) for a, b, kind, _, _, stands in rows if stands and kind in Kind.JOINING}
+    plan.fallen = {(a, b) for a, b, _, _, _, stands in rows if not stands}
     plan.seen = set(first)
     for key, moment in first.items():
         if key not in stored:
@@ -267,7 +271,8 @@ def _unsettled(
         },
     )
     guarded = standing.named(tx, {keys.profile_id(one): number for one, number in plan.ids.items()})
-    return taken_back | {(a, b) for a, b, _ in plan.seen if a in guarded or b in guarded}
+    earlier = {(a, b) for a, b, _ in plan.earlier_links}  # by a minute, perhaps, that was taken back
+    return taken_back | plan.fallen | earlier | {(a, b) for a, b, _ in plan.seen if a in guarded or b in guarded}
 
 
 def _choices(

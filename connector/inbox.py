@@ -89,6 +89,13 @@ def empty(tx: sa.Connection, ids: Iterable[int]) -> None:
     bulk.update_rows(tx, inbox, ("id",), ("body", "envelope", "rotten"), [(one, "", None, None) for one in ids])
 
 
+def find(tx: sa.Connection, source: str, message_id: str) -> Stored | None:
+    """One message by its key, taken or not."""
+    chosen = sa.select(*(inbox.c[name] for name in _STORED))
+    row = tx.execute(chosen.where(inbox.c.source == source, inbox.c.message_id == message_id)).first()
+    return _stored(tuple(row)) if row else None
+
+
 def drop(tx: sa.Connection, number: int) -> bool:
     """Take one certain message, of which nothing is wanted any more; False if somebody else has it."""
     gone = sa.delete(inbox_todo).where(inbox_todo.c.inbox_id == number).returning(inbox_todo.c.inbox_id)

@@ -10,10 +10,10 @@ import orjson
 import sqlalchemy as sa
 
 from connector import bulk, counters
-from connector.messages import Identifier, Message, Milliseconds, Outcome, Stored
+from connector.messages import MINUTE, Identifier, Message, Milliseconds, Outcome, Stored
 from connector.outbox import Ids
 from connector.stitch import Case, Evidence, Placement
-from connector.tables import mentions, messages
+from connector.tables import mentions, messages, traits
 
 PERSONAL = (
     "type", "event", "vendor", "notes", "user_id", "anonymous_id", "evidence", "recipient_id", "vendor_profile_id",
@@ -180,7 +180,17 @@ def change(tx: sa.Connection, changes: Sequence[Change]) -> None:
 
 def forget(tx: sa.Connection, inbox_ids: Iterable[int], reason: str) -> None:
     """Take out of the log what these messages said, and out of everybody's timeline that they did."""
-    columns = ("id", "outcome", "user_id", "anonymous_id", "arrived_usable", "at", "identifiers")
+    columns = (
+        "id",
+        "outcome",
+        "user_id",
+        "anonymous_id",
+        "arrived_usable",
+        "at",
+        "identifiers",
+        "source",
+        "message_id",
+    )
     rows = bulk.select_by(tx, messages, columns, "id", inbox_ids)
     bulk.update_rows(
         tx,
@@ -194,8 +204,11 @@ def forget(tx: sa.Connection, inbox_ids: Iterable[int], reason: str) -> None:
     if mentioned:
         where = f"identifier_id = {mark} and at = {mark} and message = {mark}"
         tx.exec_driver_sql(f"delete from {mentions.name} where {where}", mentioned)  # noqa: S608 - marks
+        told = [(one, row[5] // MINUTE, f"{row[7]}/{row[8]}") for row in rows for one in orjson.loads(row[6] or "[]")]
+        where = f"identifier_id = {mark} and minute = {mark} and message = {mark}"
+        tx.exec_driver_sql(f"delete from {traits.name} where {where}", told)  # noqa: S608 - marks
     counts: Counter[str] = Counter()
-    for _, outcome, user_id, anonymous_id, arrived_usable, _, _ in rows:
+    for _, outcome, user_id, anonymous_id, arrived_usable, *_ in rows:
         if arrived_usable is not None or outcome == Outcome.ECHO:
             counts[f"email.{outcome}"] -= 1
             counts["email.left_usable"] -= _left_usable(outcome, user_id, anonymous_id)

@@ -16,7 +16,7 @@ from typing import Any, Final
 from connector.directives import Value, alternatives, compile_value
 from connector.errors import MappingError
 from connector.messages import EMAIL_EVENTS, HOUR, Milliseconds, duration_ms
-from connector.rules import Rules
+from connector.rules import WHERE, Rules
 from connector.rules import load as load_rules
 
 CHANNELS: Final = ("auto", "segment", "vendor")
@@ -74,13 +74,16 @@ class Mappings:
         return known or re.sub(r"[^a-z0-9]+", "_", integration_name.lower()).strip("_")[:40] or "email"
 
 
-def load(shipped: Path, overrides: Path | None = None, own_prefix: str = "") -> Mappings:
+def load(shipped: Path, overrides: Path | None = None, own_prefix: str = "", identity: Path | None = None) -> Mappings:
     """The shipped mappings, a file of the same name in the overrides folder winning.
+
+    Args: identity is a file to take in the place of identity.toml, to see what it would do.
 
     Raises: MappingError, all mistakes of all files together.
     """
     mistakes: list[str] = []
-    tables = {name: _read(path, mistakes) for name, path in _files(shipped, overrides).items()}
+    files = _files(shipped, overrides) | ({WHERE: identity} if identity else {})
+    tables = {name: _read(path, mistakes) for name, path in files.items()}
     sources: dict[str, Source] = {}
     destinations: dict[str, Destination] = {}
     rules: Rules | None = None
@@ -88,16 +91,16 @@ def load(shipped: Path, overrides: Path | None = None, own_prefix: str = "") -> 
         if table is None:
             continue
         try:
-            if name == "identity.toml":
-                rules = load_rules(table, own_prefix)
+            if name == WHERE:
+                rules = _rules(table, own_prefix, identity)
             elif name.startswith("sources/"):
                 sources[Path(name).stem] = _source(name, table)
             elif name.startswith("destinations/"):
                 destinations[Path(name).stem] = _destination(name, table)
         except MappingError as error:
             mistakes += error.mistakes
-    if "identity.toml" not in tables:
-        mistakes.append(f"identity.toml: there is none in {shipped}")
+    if WHERE not in tables:
+        mistakes.append(f"{WHERE}: there is none in {shipped}")
     if mistakes or rules is None:
         raise MappingError(*mistakes)
     vendors = {
@@ -107,6 +110,16 @@ def load(shipped: Path, overrides: Path | None = None, own_prefix: str = "") -> 
         for name in (one.name, *one.integrations)
     }
     return Mappings(rules, sources, destinations, vendors)
+
+
+def _rules(table: Mapping[str, Any], own_prefix: str, identity: Path | None) -> Rules:
+    """Raises: MappingError that calls the file by the name it has."""
+    try:
+        return load_rules(table, own_prefix)
+    except MappingError as error:
+        if identity is None:
+            raise
+        raise MappingError(*(f"{identity}{one.removeprefix(WHERE)}" for one in error.mistakes)) from None
 
 
 def _files(shipped: Path, overrides: Path | None) -> dict[str, Path]:

@@ -31,9 +31,9 @@ def retry_quarantined(
     return _act("retry-quarantined", now, source=source, ids=list(ids), reason=reason)
 
 
-def retry_dead(now: Milliseconds, *, ids: Sequence[int] = (), reason: str = "") -> Received:
+def retry_dead(now: Milliseconds, *, ids: Sequence[int] = (), reason: str = "", operator: str = "") -> Received:
     """The message that puts dead deliveries back into the queue: all, or those of these outbox ids."""
-    return _act("retry-dead", now, ids=list(ids), reason=reason)
+    return _act("retry-dead", now, ids=list(ids), reason=reason, operator=operator)
 
 
 def link(

@@ -131,14 +131,14 @@ def bare(body: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def readdress(tx: sa.Connection, number: int, body: Mapping[str, Json], ids: Ids) -> None:
-    """Give a delivery that nobody has tried yet the ids that are known now."""
+    """Give a delivery of which nothing has arrived the ids that are known now."""
     bulk.update_rows(tx, outbox, ("id",), ("body",), [(number, address(bare(body), ids, late=False))])
 
 
 def hold_again(
     tx: sa.Connection, row: Any, body: Mapping[str, Json], waits_for: Iterable[int], until: Milliseconds
 ) -> None:
-    """Let a delivery that nobody has tried yet wait for an identity once more."""
+    """Let a delivery of which nothing has arrived wait for an identity once more."""
     text = orjson.dumps(bare(body)).decode()
     columns = ("status", "due_at", "pending_at", "body")
     bulk.update_rows(tx, outbox, ("id",), columns, [(row.id, HELD, until, None, text)])
@@ -149,8 +149,14 @@ def hold_again(
         sorted({(one, row.id, False) for one in waits_for}),
         "on conflict (identifier_id, outbox_id) do nothing",
     )
-    counters.add(tx, f"outbox.{row.destination}.pending", -1)
+    counters.add(tx, f"outbox.{row.destination}.{row.status}", -1)
     counters.add(tx, f"outbox.{row.destination}.held", 1)
+
+
+def withhold(tx: sa.Connection, row: Any) -> None:
+    """Let a delivery of which nothing has arrived never leave."""
+    bulk.update_rows(tx, outbox, ("id",), ("status",), [(row.id, DROPPED)])
+    counters.add(tx, f"outbox.{row.destination}.{row.status}", -1)
 
 
 def correct(tx: sa.Connection, row: Any, body: Mapping[str, Json], ids: Ids, keys: Keys, now: Milliseconds) -> None:

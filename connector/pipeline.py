@@ -49,6 +49,7 @@ def process(tx: sa.Connection, batch: Sequence[Stored], house: House, now: Milli
     _place(tx, [one for one in messages if one.email], recorded, graph, house, entries, now)
     log.write(tx, entries + forgotten + _learned(messages, recorded))
     _withdraw(tx, messages, recorded, house)
+    withdraw.waiting(tx, recorded.changed, house)
     if deletes:
         log.write(tx, forget.delete(tx, deletes, house))
     recorded.changed |= acts.changed

@@ -46,10 +46,6 @@ UPSERT_TRAIT: Final = """on conflict (identifier_id, name, minute) do update set
     value = excluded.value, at = excluded.at, message = excluded.message
     where (excluded.at, excluded.message) > (traits.at, traits.message)"""
 
-UPSERT_LANDING: Final = """on conflict (token, browser_id) do update set
-    profile_id = excluded.profile_id, at = excluded.at, message = excluded.message
-    where (excluded.at, excluded.message) < (landings.at, landings.message)"""
-
 
 def write(tx: sa.Connection, batch: Iterable[Message], ids: Ids, keys: Keys) -> None:
     """Everything that a batch tells beside identifiers and links. A retried message writes the same rows again."""
@@ -153,20 +149,19 @@ def _traits(told: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _write_landings(tx: sa.Connection, batch: Iterable[Message], ids: Ids, keys: Keys) -> None:
-    first: dict[tuple[str, int], tuple[Milliseconds, str, int]] = {}
+    found: set[tuple[str, int, Milliseconds, int]] = set()
     clicks: set[tuple[int, Milliseconds]] = set()
     for message in batch:
         for token, profile, browser in message.landings:
-            key, value = (keys.token(token), ids[browser]), (message.at, message.key, ids[profile])
-            first[key] = min(first.get(key, value), value)
+            found.add((keys.token(token), ids[browser], message.at, ids[profile]))
         if message.email and message.email.vendor_profile and message.properties.get("machine_click"):
             clicks.add((ids[message.email.vendor_profile], message.at))
     bulk.insert_rows(
         tx,
         landings,
-        ("token", "browser_id", "profile_id", "at", "message"),
-        [(*key, profile, at, message) for key, (at, message, profile) in sorted(first.items())],
-        UPSERT_LANDING,
+        ("token", "browser_id", "at", "profile_id"),
+        sorted(found),
+        "on conflict (token, browser_id, at) do nothing",
     )
     bulk.insert_rows(
         tx, machine_clicks, ("identifier_id", "at"), sorted(clicks), "on conflict (identifier_id, at) do nothing"

@@ -288,19 +288,24 @@ class _Watch:
             sa.select(deliveries, messages.c.source, messages.c.message_id.label("incoming"), messages.c.event)
             .join(messages, messages.c.id == deliveries.c.inbox_id)
             .where(deliveries.c.inbox_id == case.inbox_id, deliveries.c.status.in_(("pending", "delivered", "dead")))
+            .order_by(deliveries.c.id.desc())  # what left last is what is believed downstream
         ).all()
         for row in rows:
             body = orjson.loads(row.body) if row.body else None
-            if body is None or body.get("type") != "track" or "corrects" in body["context"].get("connector", {}):
+            if body is None or body.get("type") != "track":
                 continue
             sent = _sent(body)
             if not _differs(sent, ids):
+                return
+            if _nowhere(row) and "corrects" in body["context"].get("connector", {}):
+                outbox.withhold(self._tx, row)  # a copy that nobody needs any more; what it corrected counts again
                 continue
             what = self._anew(row, body, case, placement, ids, now) if _nowhere(row) else "reattributed"
             if what == "reattributed" and correct and placement.usable:
                 outbox.correct(self._tx, row, body, ids, self._house.keys, now)
                 what = "corrected"
             yield Moved(f"{row.source}/{row.incoming}", row.event, row.at, sent, ids, what)
+            return
 
     def _anew(
         self,
@@ -311,9 +316,6 @@ class _Watch:
         ids: Ids,
         now: Milliseconds,
     ) -> str:
-        if row.status == "dead":
-            outbox.readdress(self._tx, row.id, body, ids)
-            return "addressed_anew"
         outcome = Outcome.STITCHED if placement.usable else Outcome.HELD
         change = log.Change(case.inbox_id, outcome, placement.reason, ids, placement.evidence)
         log.change(self._tx, [change])

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from connector import bulk
 from connector.messages import MINUTE, Kind, Milliseconds
-from connector.tables import COUNTS, OWNED
+from connector.tables import OWNED
 
 PAGE: Final = 64
 """Sightings read at a time where the latest one did not settle the question."""
@@ -115,7 +115,7 @@ def of_kind(tx: sa.Connection, pairs: Sequence[tuple[int, int]], kind: str, at: 
 def owners(tx: sa.Connection, browser: int, most: int = 1_000) -> list[Seen]:
     """The sightings by which a browser was ever somebody's: of every minute the first and the last."""
     rows = tx.exec_driver_sql(
-        f"""select {SIGHTING_COLUMNS} from sightings s where s.b_id = {browser:d} and {COUNTS}
+        f"""select {SIGHTING_COLUMNS} from sightings s where s.b_id = {browser:d} and {OWNED}
             and s.kind in ('manual', 'declared') order by s.minute limit {most:d}"""  # noqa: S608 - numbers of ours
     )
     return sorted({seen for row in map(tuple, rows) for seen in (_first(row), _last(row))})
@@ -206,7 +206,7 @@ OWNING: Final = "{row}.stands and not {row}.apart and {row}.kind in ('manual', '
 
 AROUND: Final = {
     "browsers": _around_query("a_id", "{row}.browser and " + OWNING),
-    "owners": _around_query("b_id", OWNING),
+    "owners": _around_query("b_id", "{row}.browser and " + OWNING),
 }
 
 PAIR: Final = f"""

@@ -37,6 +37,12 @@ POSTGRESQL: Final = (
 )
 
 
+READ_ONLY: Final = (
+    "default_transaction_read_only=on",
+    "idle_in_transaction_session_timeout=0",  # what-if compares for minutes between two questions, and blocks nobody
+)
+
+
 class Store:
     """An engine, and the two ways to begin a transaction.
 
@@ -140,7 +146,7 @@ def open_store(database_url: str, *, read_only: bool = False) -> Store:
     """The store behind a DATABASE_URL as ``config`` normalised it. Nothing is created or migrated here."""
     if database_url.startswith("sqlite"):
         return Store(_sqlite(database_url, read_only))
-    settings = POSTGRESQL + (("default_transaction_read_only=on",) if read_only else ())
+    settings = POSTGRESQL + (READ_ONLY if read_only else ())
     return Store(
         sa.create_engine(
             database_url,
@@ -184,7 +190,7 @@ def _sqlite(database_url: str, read_only: bool) -> sa.Engine:
             "cache_size=-32768",
             "temp_store=memory",
             "mmap_size=268435456",
-            "wal_autocheckpoint=4000",
+            "wal_autocheckpoint=16000",  # pages: a large store is touched all over, and a page may be again
         ):
             connection.execute(f"pragma {pragma}")
 

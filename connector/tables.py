@@ -155,7 +155,7 @@ sightings = sa.Table(
     Column("stands", Boolean, nullable=False, server_default=sa.true()),  # neither revoked nor without consent
     Column("apart", Boolean, nullable=False, server_default=sa.false()),  # as in links
     Index("sightings_browsers", "a_id", "minute", sqlite_where=sa.text(OWNED), postgresql_where=sa.text(OWNED)),
-    Index("sightings_weaker", "b_id", "minute", sqlite_where=sa.text(COUNTS), postgresql_where=sa.text(COUNTS)),
+    Index("sightings_weaker", "b_id", "minute", sqlite_where=sa.text(OWNED), postgresql_where=sa.text(OWNED)),
     sqlite_with_rowid=False,
 )
 
@@ -270,15 +270,14 @@ traits = sa.Table(
     sqlite_with_rowid=False,
 )
 
-# The first time each browser landed with a link token of an email platform, and the vendor profile it stands for.
+# When browsers landed with a link token of an email platform, and the vendor profile it stands for.
 landings = sa.Table(
     "landings",
     metadata,
     Column("token", Text, primary_key=True),  # keyed hash
     Column("browser_id", Number, primary_key=True, autoincrement=False),
+    Column("at", BigInteger, primary_key=True),
     Column("profile_id", BigInteger, nullable=False),
-    Column("at", BigInteger, nullable=False),
-    Column("message", Key, nullable=False),
     Index("landings_browser", "browser_id"),
     sqlite_with_rowid=False,
 )

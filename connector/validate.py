@@ -9,7 +9,7 @@ Next stage: ``identity``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from connector import schema
 from connector.directives import apply_fields
@@ -91,20 +91,17 @@ def _segment_message(stored: Stored, call: Mapping[str, Json], reader: Reader) -
     carried = () if platform else identifiers
     browser = next((one for one in identifiers if one.type == "anonymous_id"), None)
     clicks = list(landed(call, rules)) if browser and not platform else []
-    message = _message(
+    return _message(
         stored,
         call,
         at,
         notes,
-        identifiers=distinct(*identifiers, *(one for one, _, _ in clicks)),
-        links=_with_clicks(links, browser, clicks, rules),
+        identifiers=distinct(*identifiers, *(one for one, _, _ in clicks)) if clicks else identifiers,
+        links=_with_clicks(links, browser, clicks, rules) if clicks else links,
         carried=carried,
         event=event or call.get("name"),
-    )
-    return replace(
-        message,
         landings=tuple((token, one, browser) for one, kind, token in clicks if kind == Kind.CLICKED and browser),
-        choices=chosen(call, rules),
+        choices=chosen(call, rules) if rules.required or rules.opt_out else (),
         trait_owner=min(identifiers, key=rules.strength) if declared else None,
     )
 
@@ -222,6 +219,9 @@ def _message(
     event: str | None = None,
     user_id: str | None = None,
     anonymous_id: str | None = None,
+    landings: tuple[tuple[str, Identifier, Identifier], ...] = (),
+    choices: tuple[tuple[str, bool], ...] = (),
+    trait_owner: Identifier | None = None,
 ) -> Message:
     return Message(
         inbox_id=stored.id,
@@ -242,6 +242,9 @@ def _message(
         links=links,
         carried=carried,
         email=email,
+        landings=landings,
+        choices=choices,
+        trait_owner=trait_owner,
         notes=tuple(notes),
     )
 

@@ -10,10 +10,12 @@ from collections.abc import Iterable, Mapping
 
 import sqlalchemy as sa
 
-from connector import bulk, consent, inbox, log, outbox
+from connector import bulk, consent, inbox, log, outbox, stitch
+from connector.graph import Graph
 from connector.house import House
 from connector.messages import MINUTE, Milliseconds, Outcome
-from connector.tables import choices, mentions, messages
+from connector.tables import choices, links, mentions, messages
+from connector.tables import outbox as deliveries
 
 Spoken = Mapping[int, tuple[Milliseconds, set[int]]]
 """By number of the message: its time, and the identifiers it speaks of."""
@@ -48,6 +50,24 @@ def remove(tx: sa.Connection, spoken: Spoken, house: House) -> None:
     )
     learned = [(one, Outcome.IGNORED, said(refused[one])) for one, outcome in rows if outcome == Outcome.LEARNED]
     bulk.update_rows(tx, messages, ("id",), ("outcome", "reason"), learned)
+
+
+def waiting(tx: sa.Connection, changed: Iterable[int], house: House) -> None:
+    """End what has not left yet of people one of whose identifiers refused: a refusal may come late, or by a merge."""
+    if not house.rules.required and not house.rules.opt_out:
+        return
+    graph = Graph(tx, house.rules)
+    changed = set(changed)
+    owners = {a for (a,) in bulk.select_by(tx, links, ("a_id",), "b_id", changed, "browser")}
+    around = graph.members_around(changed | owners)
+    if not any(map(consent.read(tx, around, house.rules).has_refused, around)):
+        return
+    spoken = {one for (one,) in bulk.select_by(tx, mentions, ("message",), "identifier_id", around)}
+    unsent = {one for (one,) in bulk.select_by(tx, deliveries, ("inbox_id",), "inbox_id", spoken, "status = 'pending'")}
+    events = {one for (one,) in bulk.select_by(tx, messages, ("id",), "id", unsent, "arrived_usable is not null")}
+    cases = list(log.cases(tx, events).values())
+    placed = zip(cases, stitch.place(cases, graph), strict=True)
+    silence(tx, [(case.inbox_id, placement.reason) for case, placement in placed if placement.withdrawn])
 
 
 def silence(tx: sa.Connection, placed: Iterable[tuple[int, str]]) -> None:

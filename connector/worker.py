@@ -15,7 +15,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from connector import bulk, held, house, inbox, pipeline, queue
+from connector import bulk, derive, held, house, identity, inbox, pipeline, queue
 from connector.config import Config
 from connector.deliver import Deliverer
 from connector.destinations import segment
@@ -24,7 +24,7 @@ from connector.house import House
 from connector.mapping import Mappings
 from connector.messages import MINUTE, Milliseconds, Stored, now_ms
 from connector.store import Store
-from connector.tables import heartbeats
+from connector.tables import facts, heartbeats
 
 log = logging.getLogger("connector")
 
@@ -38,6 +38,7 @@ BEAT_SECONDS: Final = 5.0
 EXPIRE_SECONDS: Final = 1.0
 DELIVERY_THREADS: Final = 4
 FORGET_BEATS_MS: Final = 10 * MINUTE
+ADOPTED: Final = "identity.toml changed: everything was derived again"
 
 
 class Worker:
@@ -62,6 +63,8 @@ class Worker:
         if self.store.sqlite:
             with self.store.writing() as tx:
                 queue.release_stale(tx, now=self.now())
+        if adopt_rules(self.store, self.house):
+            log.info(ADOPTED)
         self.beat()
         for thread in self._threads:
             thread.start()
@@ -156,3 +159,32 @@ def expire_once(store: Store, house: House, now: Milliseconds, limit: int = 500)
             return 0
     with store.writing() as tx:
         return held.expire(tx, house, now, limit)
+
+
+def knows_rules(store: Store, house: House) -> bool:
+    """Was everything in a migrated store derived by the rules of this house?"""
+    with store.reading() as tx:
+        known = tx.execute(sa.select(facts.c.value).where(facts.c.name == derive.FACT)).scalar()
+    return known == house.rules.fingerprint
+
+
+def adopt_rules(store: Store, house: House, progress: derive.Progress = derive.nothing) -> bool:
+    """Derive everything by the rules of this house, unless it was; was anything derived again?
+
+    However many processes start at once, one does it; the others wait for as long as it takes.
+    """
+    if knows_rules(store, house):
+        return False
+    pages = 0
+
+    def counted(what: str, n: int) -> None:
+        nonlocal pages
+        pages += 1
+        progress(what, n)
+
+    with store.writing() as tx:
+        if not store.sqlite:
+            tx.exec_driver_sql("set local lock_timeout = 0")
+        identity.take_lease(tx)
+        derive.adopt(tx, house.rules, house.keys, counted)
+    return pages > 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterable, Sequence
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import count
@@ -25,7 +26,7 @@ from connector.resolve import earliest_identifier
 from connector.resources import shipped_mappings
 from connector.store import Store
 from connector.tables import identifiers, messages, outbox
-from tests.oracle import Oracle
+from tests.oracle import Oracle, read_act
 
 NOW = 1_790_000_000_000  # 2026-09-21T14:13:20Z, when the doors receive what these tests send
 T0 = NOW // DAY * DAY - 10 * DAY  # midnight, ten days earlier
@@ -58,7 +59,19 @@ def house(
             (Path(folder) / file).parent.mkdir(parents=True, exist_ok=True)
             (Path(folder) / file).write_text(text)
         mappings = mapping.load(shipped_mappings(), Path(folder), own_prefix=Keys(SECRET).prefix)
-    return build(read, mappings)
+        own = Path(folder) / "identity.toml"
+        table = tomllib.loads((own if own.exists() else shipped_mappings() / "identity.toml").read_text())
+    built = build(read, mappings)
+    _identity_of[id(built)] = table
+    return built
+
+
+_identity_of: dict[int, Mapping[str, Any]] = {}  # the houses are cached: their ids are theirs for ever
+
+
+def identity_of(house: House) -> Mapping[str, Any]:
+    """The ``identity.toml`` that a house was built with, parsed."""
+    return _identity_of.get(id(house)) or tomllib.loads((shipped_mappings() / "identity.toml").read_text())
 
 
 def _override(target: Path, shipped: list[str], line: str) -> None:
@@ -194,6 +207,8 @@ def understood(received: Iterable[Received], house: House) -> list[Message]:
         first.setdefault((one.source, one.message_id), one)
     found = []
     for one in first.values():
+        if one.source == "operator":
+            continue
         stored = Stored(
             0, one.source, one.message_id, one.body, one.received_at, one.authenticated, one.envelope, one.rotten
         )
@@ -207,7 +222,9 @@ def understood(received: Iterable[Received], house: House) -> list[Message]:
 
 
 def oracle(received: Iterable[Received], house: House | None = None) -> Oracle:
-    return Oracle(tuple(understood(received, house or default())))
+    received, house = list(received), house or default()
+    acts = {one.message_id: read_act(one) for one in reversed(received) if one.source == "operator"}
+    return Oracle(tuple(understood(received, house)), tuple(acts.values()), identity_of(house))
 
 
 # -- what the store knows ---------------------------------------------------------------------------------------------
@@ -283,11 +300,7 @@ def expected(oracle: Oracle, house: House, times: Iterable[int] = ()) -> Known:
         refused=frozenset((*one.link[:2], one.link.kind, one.limit) for one in oracle.refused),
         profile_ids={person: house.keys.profile_id(oracle.earliest(person)) for person in oracle.people},
         visitors={one.key: oracle.visitor(one) for one in oracle.messages if one.email},
-        owners={
-            (one, time): oracle.browser_owner(one, time) if oracle.is_browser(one) else oracle.owner(one, time)
-            for one in oracle.seen
-            for time in times
-        },
+        owners={(one, time): oracle.owner(one, time) for one in oracle.seen for time in times},
     )
 
 

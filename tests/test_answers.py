@@ -35,6 +35,7 @@ def link(left: tuple[str, str], right: tuple[str, str], at: str, message_id: str
         "first_at": f"{DAY_ONE}{at}.000Z",
         "last_at": f"{DAY_ONE}{last or at}.000Z",
         "message_id": message_id,
+        "proved_by": f"segment/{message_id}",
     }
 
 
@@ -178,6 +179,17 @@ def test_a_stitched_event_is_told_with_its_evidence_and_what_left(store: Store) 
             "reason": reason,
             "evidence": [link(JANE, A1, "10:05:00", "i1")],
         },
+        "considered": [
+            {
+                "anonymous_id": "A1",
+                "seen_with": {"type": "email", "value": "jane@x.test"},
+                "seen_at": "2026-09-01T10:05:00.000Z",
+                "chosen": True,
+                "why": "the addressee's, and seen with them last before the event, or first after it",
+            }
+        ],
+        "refused": [],
+        "taught": [],
         "deliveries": [
             {
                 "destination": "segment",
@@ -346,6 +358,7 @@ def test_a_person_is_told_with_browsers_in_turns_links_and_refusals(store: Store
     assert found == {
         "profile_id": HOUSE.keys.profile_id(HOUSE.rules.identify(*JANE)),  # type: ignore[arg-type]  # it is one
         "identifiers": [seen(*U1, "13:00:00", "15:00:00"), seen(*JANE, "10:05:00", "16:00:00")],
+        "traits": {"email": "jane@x.test"},
         "browsers": [
             {"anonymous_id": "A1", "from": None, "until": "2026-09-01T14:00:00.000Z"},
             {"anonymous_id": "A1", "from": "2026-09-01T15:00:00.000Z", "until": None},
@@ -415,6 +428,7 @@ def test_a_browser_of_nobody_has_the_shape_of_a_profile(store: Store) -> None:
     assert found == {
         "profile_id": None,
         "identifiers": [seen(*A1, "10:00:00", "10:00:00")],
+        "traits": {},
         "browsers": [],
         "links": [],
         "refused": [],
@@ -602,13 +616,13 @@ def test_an_explanation_tells_the_path_of_links_and_what_was_refused(store: Stor
         " 2026-09-01T10:00:00.000Z.",
         "The visitor: user_id U1 with anonymous_id A1.",
         "Because user_id U1 and anonymous_id A1: a call of the site or server carried both, at 2026-09-01T10:00:00.000Z"
-        " (message i1).",
+        " (message segment/i1).",
         "Because user_id U1 and email jane@x.test: a call of the site or server carried both, at"
-        " 2026-09-01T10:00:00.000Z (message i1).",
+        " 2026-09-01T10:00:00.000Z (message segment/i1).",
         f"To segment, as {outgoing}: pending.",
         "Refused: user_id U2 and email jane@x.test: a call of the site or server carried both, at"
-        " 2026-09-01T12:00:00.000Z (message i2); a person has at most 1 user_id: this link would make one person of"
-        " user_id U2 and user_id U1.",
+        " 2026-09-01T12:00:00.000Z (message segment/i2); a person has at most 1 user_id: this link would make one"
+        " person of user_id U2 and user_id U1.",
     ]
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 import sqlalchemy as sa
 
-from connector import answers, bulk, counters, inbox, operate, queue
+from connector import answers, bulk, counters, inbox, migrate, operate, queue
 from connector.answers import Finding
 from connector.keys import Keys
 from connector.messages import HOUR, MINUTE, Received
@@ -52,7 +52,7 @@ def test_an_installation_in_order_has_nothing_to_do(store: Store) -> None:
         Finding("ok", "/webhooks/customerio is open (CUSTOMERIO_SIGNING_KEYS: 1 set)"),
         Finding("ok", "/webhooks/klaviyo is open (KLAVIYO_WEBHOOK_SECRETS: 1 set)"),
         Finding("ok", "deliveries leave for https://api.segment.io/v1"),
-        Finding("ok", f"the database answers ({kind}) and its tables are current (0001)"),
+        Finding("ok", f"the database answers ({kind}) and its tables are current ({migrate.head()})"),
         Finding("ok", "CONNECTOR_SECRET is the one this database was made with"),
         Finding("ok", "a worker is alive"),
         Finding("ok", "0 messages wait to be read"),
@@ -142,7 +142,7 @@ def test_unsigned_elements_and_two_channels_of_one_vendor_are_found(store: Store
 
 def test_a_store_that_was_never_migrated_or_is_not_there_is_an_error(tmp_path: object) -> None:
     store = open_store(f"sqlite:///{tmp_path}/new.db")
-    assert level_of(found(store), "the tables are at nothing, this version needs 0001") == "error"
+    assert level_of(found(store), f"the tables are at nothing, this version needs {migrate.head()}") == "error"
     store.dispose()
     store = open_store(f"sqlite:///{tmp_path}/there-is-none.db", read_only=True)
     assert level_of(found(store), "the database does not answer") == "error"

@@ -97,7 +97,7 @@ def test_help_lists_every_command_and_each_has_an_example(run: Run) -> None:
     listed = run("--help").stdout
     names = [
         "demo", "serve", "migrate", "web", "worker", "check", "log", "explain", "profile", "held", "dead", "export",
-        "import", "retry",
+        "import", "link", "unlink", "forget", "retry", "rebuild",
     ]  # fmt: skip
     assert sorted(main.commands) == sorted(names)
     for name in names:
@@ -144,7 +144,7 @@ def test_profile_by_identifier_and_by_id(run: Run, known: Store) -> None:
     assert json.loads(run(f"profile {told['profile_id']} --json").stdout) == told
     assert re.search(r"\n  browser-1    always +-\n", run("profile email jane@x.test").stdout)
     assert "nobody is known by that" in run("profile email who@x.test", 1).stderr
-    assert "no type of identifier" in run("profile mail jane@x.test", 2).stderr
+    assert "type: expected one of user_id, email" in run("profile mail jane@x.test", 2).stderr
 
 
 def test_held_says_what_it_waits_for(run: Run, known: Store) -> None:
@@ -385,7 +385,10 @@ def test_migrate_makes_the_database_and_remembers_the_secret(run: Run, tmp_path:
     with store.reading() as tx:
         rows = [tuple(row) for row in tx.execute(sa.select(facts.c.name, facts.c.value))]
     store.dispose()
-    assert rows == [("secret_fingerprint", Keys(SECRET).fingerprint)]
+    assert sorted(rows) == [
+        ("identity_rules", bootstrap.open_house(config.read()).rules.fingerprint),
+        ("secret_fingerprint", Keys(SECRET).fingerprint),
+    ]
     monkeypatch.setenv("CONNECTOR_SECRET", "another secret of the tests")
     for line in ("migrate", "serve", "log", "retry --dead", "import x"):
         assert "is not the one this database was made with" in run(line, 1).stderr, line

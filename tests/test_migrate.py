@@ -9,11 +9,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config as AlembicConfig
+from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 
 from connector import migrate
@@ -94,7 +99,8 @@ def _definitions(tx: sa.Connection) -> list[tuple[str, ...]]:
             " where connamespace = 'public'::regnamespace and conrelid::regclass::text <> 'alembic_version'",
             "select sequencename, data_type::text from pg_sequences",
             "select attrelid::regclass::text, attname, attcollation::regcollation::text from pg_attribute"
-            " where attrelid::regclass::text in (select tablename from pg_tables where schemaname = 'public' and tablename <> 'alembic_version')"
+            " where attrelid::regclass::text in"
+            " (select tablename from pg_tables where schemaname = 'public' and tablename <> 'alembic_version')"
             " and attnum > 0 and attcollation <> 0",
         ]
     rows = [tuple(map(str, row)) for statement in statements for row in tx.exec_driver_sql(statement)]
@@ -164,3 +170,49 @@ def test_the_revision_can_be_read_from_a_store_opened_for_reading_only(store_url
     store = open_store(store_url, read_only=True)
     assert migrate.current(store) == migrate.head()
     store.dispose()
+
+
+BEFORE = {
+    "messages": "(id, source, message_id, type, vendor, at, received_at, authenticated, outcome, reason) values"
+    " (1, 'segment', 'm1', 'identify', null, 10, 10, true, 'learned', ''),"
+    " (2, 'segment', 'm2', 'track', 'klaviyo', 20, 20, true, 'held', '')",
+    "identifiers": "(id, type, value, first_at, first_message, last_at, carried_at, component_id, profile_hash) values"
+    " (1, 'email', 'a@x.test', 10, 'segment/m1', 20, 10, 1, 'h1'),"
+    " (2, 'anonymous_id', 'B1', 10, 'segment/m1', 10, 10, null, 'h2')",
+    "links": "(a_id, b_id, kind, browser, first_at, first_message) values (1, 2, 'declared', true, 10, 'segment/m1')",
+    "sightings": "(a_id, b_id, kind, minute, browser, first_at, first_message, last_at, last_message) values"
+    " (1, 2, 'declared', 0, true, 10, 'segment/m1', 10, 'segment/m1')",
+    "mentions": "(identifier_id, at, message) values (1, 10, 1), (2, 10, 1), (1, 20, 2)",
+}
+
+
+def test_a_database_of_the_first_version_keeps_what_it_knows(blank: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as first:
+        first.setattr(migrate, "head", lambda: "0001")
+        first.setattr(migrate, "_run", partial(_run_to, "0001"))
+        migrate.upgrade(blank)
+    with blank.writing() as tx:
+        for table, rows in BEFORE.items():
+            tx.exec_driver_sql(f"insert into {table} {rows}")
+    assert migrate.upgrade(blank) == ("0002",)
+    with blank.reading() as tx:
+        told = [tuple(row) for row in tx.exec_driver_sql("select id, identifiers, taught from messages order by id")]
+        assert [(one, sorted(orjson.loads(ids)), taught) for one, ids, taught in told] == [
+            (1, [1, 2], None),
+            (2, [1], None),
+        ]
+        said = tx.exec_driver_sql(
+            "select identifier_id, message, said_by from mentions order by message, identifier_id"
+        )
+        assert [tuple(row) for row in said] == [(1, 1, 1), (2, 1, 1), (1, 2, 0)]
+        standing = tx.exec_driver_sql("select stands, apart from links union all select stands, apart from sightings")
+        assert [tuple(map(bool, row)) for row in standing] == [(True, False), (True, False)]
+
+
+def _run_to(revision: str, tx: sa.Connection) -> None:
+    def steps(before: Any, _context: MigrationContext) -> Any:
+        return migrate._scripts()._upgrade_revs(revision, before)
+
+    with EnvironmentContext(AlembicConfig(), migrate._scripts(), fn=steps, destination_rev=revision) as environment:
+        environment.configure(connection=tx, target_metadata=metadata)
+        environment.run_migrations()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
+
 import pytest
 import sqlalchemy as sa
 
@@ -11,7 +14,8 @@ from connector.house import House
 from connector.messages import Message, Received
 from connector.store import Store
 from connector.tables import messages
-from tests.streams import NOW, page
+from tests.streams import NOW, identify, page
+from tests.told import configured
 
 POISON = "poison"
 
@@ -104,3 +108,20 @@ def test_mere_repetition_does_not_read_what_waits_for_news(store: Store, house: 
     stitch_all(store, house)
     assert [statement for statement in seen if statement.startswith("select id, inbox_id, at from outbox")] == []
     assert outcomes(store)["again"] == "held"
+
+
+def test_a_worker_derives_everything_again_by_a_changed_file_before_it_begins(
+    store: Store, house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    stored(store, identify(0, "B1", "U1", email="jane@x.test"))
+    stitch_all(store, house)
+    with caplog.at_level(logging.INFO, "connector"):
+        for _ in range(2):
+            running = worker.Worker(configured(), store, house.mappings)
+            running.start()
+            running.stop()
+    assert [one.getMessage() for one in caplog.records] == [worker.ADOPTED], "the first derives, the second knows"
+    changed = replace(house, mappings=replace(house.mappings, rules=replace(house.rules, fingerprint="another")))
+    assert not worker.knows_rules(store, changed)
+    assert worker.adopt_rules(store, changed)
+    assert not worker.adopt_rules(store, changed)

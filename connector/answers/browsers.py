@@ -59,7 +59,7 @@ def of_person(graph: Graph, cluster: int, most: int | None = None) -> tuple[list
     Args: most is how many browsers to tell of, None for all.
     """
     bound = "" if most is None else f"order by l.b_id desc limit {CLOSEST:d}"
-    asked = [(one,) for one in graph.members(cluster)]
+    asked = [(one,) for one in sorted({*graph.members(cluster), *contested(graph, cluster)})]
     latest: dict[int, Milliseconds | None] = dict(
         bulk.select_joined(graph.tx, LATEST % bound, (("id", "bigint"),), asked)
     )
@@ -73,6 +73,12 @@ def of_person(graph: Graph, cluster: int, most: int | None = None) -> tuple[list
         spans += [Span(browser, names[browser].identifier.value, *time) for time in times]
     spans += _clicked(graph, cluster, set(latest))
     return spans, len(chosen) < len(newest) or (most is not None and len(latest) >= CLOSEST)
+
+
+def contested(graph: Graph, cluster: int) -> set[int]:
+    """The identifiers that may be this person's in turns."""
+    component = graph.nodes[cluster].component
+    return set() if component is None else graph.people(component).contested
 
 
 def _clicked(graph: Graph, cluster: int, known: set[int]) -> list[Span]:
@@ -110,7 +116,7 @@ def _times(graph: Graph, cluster: int, browser: int) -> list[tuple[Milliseconds 
 def _points(graph: Graph, browser: int) -> set[tuple[Milliseconds, str, int]]:
     """When, in which message and with what a browser was seen so that it could become somebody's."""
     ends = ("first_at", "first_message", "last_at", "last_message")
-    rows = bulk.select_by(graph.tx, sightings, ("a_id", *ends), "b_id", [browser], OWNING)
+    rows = bulk.select_by(graph.tx, sightings, ("a_id", *ends), "b_id", [browser], f"browser and {OWNING}")
     return {point for a, *both in rows for point in ((*both[:2], a), (*both[2:], a))}
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 import sqlalchemy as sa
 
-from connector import counters, inbox, mapping, metrics, migrate, operate, resources
+from connector import counters, derive, inbox, mapping, metrics, migrate, operate, resources
 from connector.config import Config
 from connector.errors import ConfigError, StoreUnavailable
 from connector.keys import Keys
@@ -134,6 +134,7 @@ def _schema(store: Store) -> Iterator[Finding]:
 def _store(tx: sa.Connection, config: Config, mappings: Mappings | None, now: Milliseconds) -> Iterator[Finding]:
     told = counters.read(tx)
     yield from _fingerprint(tx, config)
+    yield from _rules(tx, mappings)
     yield from _worker(tx, now)
     yield from _backlog(tx, told, now)
     yield from _sources(tx, told)
@@ -153,6 +154,16 @@ def _fingerprint(tx: sa.Connection, config: Config) -> Iterator[Finding]:
             "error",
             "CONNECTOR_SECRET is not the one this database was made with: all profile ids and messageIds would change",
             "restore the secret that was kept with this database, or give the connector another DATABASE_URL",
+        )
+
+
+def _rules(tx: sa.Connection, mappings: Mappings | None) -> Iterator[Finding]:
+    known = tx.execute(sa.select(facts.c.value).where(facts.c.name == derive.FACT)).scalar()
+    if mappings is not None and known not in (None, mappings.rules.fingerprint):
+        yield Finding(
+            "warn",
+            "identity.toml changed since who is who was derived: until then answers may mix the old rules and the new",
+            "restart `connector serve` or `connector worker`, which derives everything again",
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from connector import bulk, consent
+from connector.answers import browsers
 from connector.answers.browsers import Span
 from connector.graph import Graph
 from connector.messages import Json
@@ -25,9 +26,7 @@ def of_person(graph: Graph, cluster: int, spans: Sequence[Span]) -> dict[str, Js
 
 
 def _told(graph: Graph, cluster: int, spans: Sequence[Span]) -> Iterator[tuple[str, int, str, str]]:
-    component = graph.nodes[cluster].component
-    members = set(graph.members(cluster))
-    contested = set() if component is None else graph.people(component).contested
+    members, contested = set(graph.members(cluster)), browsers.contested(graph, cluster)
     rows = bulk.select_by(graph.tx, traits, COLUMNS, "identifier_id", members | contested)
     choices = consent.read(graph.tx, members | contested | {one.browser for one in spans}, graph.rules)
     for one, name, at, message, value in rows:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from connector.answers import parts
 from connector.messages import Json, Outcome
 
-
 # -- messages -----------------------------------------------------------------------------------------------------
 
 
@@ -117,12 +116,12 @@ def profile_in_words(person: dict[str, Json]) -> list[str]:
         words = [f"{one['type']} {one['value']} is a browser nobody was identified on: an anonymous visitor."]
     else:
         words = [f"A person, profile {person['profile_id']}: {_named(person['identifiers'])}."]
-    if person["traits"]:
-        words.append("Told of them: " + ", ".join(f"{name} {value}" for name, value in person["traits"].items()) + ".")
     words += [_browser(one) for one in person["browsers"]]
     words += [_earlier(one) for one in person.get("earlier_owners", ())]
     words += ["Known from " + parts.link_in_words(link) for link in person["links"]]
     words += [_refused(link) for link in person["refused"]]
+    if person["traits"]:
+        words.append("Told of them: " + ", ".join(f"{name} {value}" for name, value in person["traits"].items()) + ".")
     if "truncated" in person:
         words.append(person["truncated"] + ".")
     return dated(person, words)

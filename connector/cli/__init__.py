@@ -10,17 +10,20 @@ from connector import __version__
 from connector.cli.checking import check
 from connector.cli.demo import demo
 from connector.cli.exporting import export
+from connector.cli.forgetting import forget
 from connector.cli.frame import Commands
 from connector.cli.importing import import_
 from connector.cli.log import log
 from connector.cli.operating import retry
 from connector.cli.reading import dead, explain, held, profile
+from connector.cli.rebuilding import rebuild
+from connector.cli.repairing import link, unlink
 from connector.cli.serving import migrate, serve, web, worker
 
 SECTIONS = {
     "Run": (demo, serve, migrate, web, worker),
     "Look": (check, log, explain, profile, held, dead, export),
-    "Change": (import_, retry),
+    "Change": (import_, link, unlink, forget, retry, rebuild),
 }
 
 

@@ -71,3 +71,35 @@ def limit_option(default: int) -> Callable[[Decorated], Decorated]:
     return click.option(
         "-n", "--limit", type=click.IntRange(1, 1000), default=default, show_default=True, help="How many at most."
     )
+
+
+class Moment(click.ParamType[int]):
+    """A time as people write it: ISO 8601, without a zone in UTC; milliseconds for the command."""
+
+    name = "TIME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        from connector.orders import BadOrder, moment
+
+        try:
+            return moment(f"'{value}'", value)
+        except BadOrder as error:
+            self.fail(str(error), param, ctx)
+
+
+def as_of_option(command: Decorated) -> Decorated:
+    """``--as-of``: what was known at a time."""
+    told = "What was known up to the end of this minute, in event time (ISO 8601)."
+    return click.option("--as-of", type=Moment(), metavar="TIME", help=told)(command)
+
+
+def order_options(command: Decorated) -> Decorated:
+    """What all commands take that change who is who: why, by whom, and whether to ask."""
+    for option in (
+        click.option("--reason", default="", help="Why, for the log; needed unless --dry-run."),
+        click.option("--operator", help="Who does it, for the log; by default the name you are logged in with."),
+        click.option("--dry-run", is_flag=True, help="Only show what it would do."),
+        click.option("--yes", is_flag=True, help="Do not ask."),
+    ):
+        command = option(command)
+    return command

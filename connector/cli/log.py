@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from connector.cli.frame import emails_option, json_option, limit_option
+from connector.cli.frame import emails_option, hinted, json_option, limit_option
 from connector.messages import Outcome
 
 POLL_SECONDS: Final = 1.0
@@ -31,6 +31,7 @@ Entry = dict[str, Any]
 @click.option("--source", help="Only from this source: segment, klaviyo, tracking_api, import, …")
 @click.option("--event", help="Only this event, by Segment's name: “Email Opened”, …")
 @click.option("-q", "query", help="Only what this messageId names or this identifier's value appears in, exactly.")
+@click.option("--hubs", is_flag=True, help="Instead: identifiers that name nobody, being linked to too many others.")
 @click.option("--follow", is_flag=True, help="Stay, and print what comes and what changes, until Ctrl-C.")
 @limit_option(50)
 @json_option
@@ -40,26 +41,37 @@ def log(
     source: str | None,
     event: str | None,
     query: str | None,
+    hubs: bool,
     follow: bool,
     limit: int,
     as_json: bool,
     show_emails: bool,
 ) -> None:
-    """Print the latest decisions, in the order of arrival, the newest last.
-
-    The time is the event's own, in UTC; what arrived late stands where it arrived.
+    """Print the latest decisions, in the order of arrival, the newest last. Times are the events' own, in UTC.
 
     \b
     Examples:
       connector log --outcome held
       connector log --follow --source klaviyo
       connector log -q jane@example.com --json
+      connector log --hubs
     """
-    from connector.answers import log_page
-    from connector.cli import opening, show
+    from connector.cli import show
 
     chosen = {"outcome": outcome, "source": source, "event": event, "q": query}
-    printer = Printer(as_json, show.Words(show_emails=show_emails))
+    words = show.Words(show_emails=show_emails)
+    if not hubs:
+        _decisions(chosen, limit, Printer(as_json, words), follow=follow)
+    elif follow or any(chosen.values()):
+        raise click.UsageError("--hubs is a list of its own: it goes with --limit and --json only")
+    else:
+        _hubs(limit, as_json, words)
+
+
+def _decisions(chosen: dict[str, str | None], limit: int, printer: Printer, *, follow: bool) -> None:
+    from connector.answers import log_page
+    from connector.cli import opening
+
     with opening.reading() as desk:
 
         def page(limit: int, before: int | None = None) -> dict[str, Any]:
@@ -72,6 +84,36 @@ def log(
             return
         printer.lines(reversed(first["entries"]))
         _follow(Following(page, first["entries"]), printer)
+
+
+def _hubs(limit: int, as_json: bool, words: Any) -> None:
+    from connector.answers import hubs as answer
+    from connector.cli import opening, show
+
+    with opening.reading() as desk, desk.store.reading() as tx:
+        page = answer(tx, desk.house, limit)
+    if as_json:
+        show.as_json(page)
+        return
+    if not page["entries"]:
+        words.say("no identifier is a hub, and none has a value that is blocked")
+        return
+    columns = ("type", "value", "linked to", "limit", "first seen (utc)", "last seen (utc)", "released by")
+    rows = [
+        (
+            one["type"],
+            one["value"],
+            one["degree"],
+            one["hub_limit"],
+            show.short_time(one["first_at"]),
+            show.short_time(one["last_at"]),
+            hinted(one["released_by"]),
+        )
+        for one in page["entries"]
+    ]
+    words.table(columns, rows)
+    if page["next"] is not None:
+        words.say("there are more: raise --limit", dim=True)
 
 
 class Following:
@@ -143,6 +185,8 @@ class Printer:
         outcome = click.style(entry["outcome"].ljust(13), fg=show.COLORS.get(entry["outcome"]))
         ids = " ".join(f"{name}={entry[name]}" for name in ("user_id", "anonymous_id") if entry[name])
         whom = f" {entry['recipient']['value']}" if entry["recipient"] else ""
+        if entry["source"] == "operator":
+            whom = f" {entry['message_id']}"  # what `unlink --undo` is given
         head = f"{show.short_time(entry['at'])}  {outcome}  {entry['source']}  {what}{whom}"
         self._words.say(f"{head}  {ids + '  ' if ids else ''}{click.style(entry['reason'], dim=True)}")
 

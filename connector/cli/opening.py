@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from connector import bootstrap, bulk, migrate
 from connector import config as configuration
 from connector.answers.check import FINGERPRINT
-from connector.cli import env_file
+from connector.cli import env_file, progress
 from connector.config import Config
 from connector.errors import ConfigError, StoreUnavailable
 from connector.house import House
@@ -28,7 +28,7 @@ from connector.lock import StoreLock
 from connector.messages import now_ms
 from connector.store import Store, open_store
 from connector.tables import facts
-from connector.worker import stitch_once
+from connector.worker import ADOPTED, adopt_rules, knows_rules, stitch_once
 
 NOT_OURS: Final = (
     "CONNECTOR_SECRET: it is not the one this database was made with, and every id in it depends on that. Put the .env"
@@ -121,7 +121,7 @@ def changing(*, create: bool = False) -> Iterator[Desk]:
     store = open_store(config.database_url)
     try:
         if alone:
-            prepare(config, store)
+            prepare(config, store, house)
         else:
             require_migrated(store)
             check_secret(store, house.keys)
@@ -132,11 +132,57 @@ def changing(*, create: bool = False) -> Iterator[Desk]:
             lock.release()
 
 
-def prepare(config: Config, store: Store) -> tuple[str, ...]:
-    """Bring the store to this version and make it remember its secret; the revisions applied.
+@contextmanager
+def exclusive() -> Iterator[Desk]:
+    """The store, for what nobody else may see half done: on SQLite nobody serves it meanwhile.
+
+    Raises: ConfigError naming the process that serves it.
+    """
+    config = settings()
+    house = bootstrap.open_house(config)
+    _require_file(config)
+    lock = StoreLock(config.database_url) if config.sqlite else None
+    if lock:
+        lock.acquire()
+    store = open_store(config.database_url)
+    try:
+        if lock:
+            prepare(config, store, house)
+        else:
+            require_migrated(store)
+            check_secret(store, house.keys)
+            adopt(store, house)
+        yield Desk(config, store, house, alone=True)
+    finally:
+        store.dispose()
+        if lock:
+            lock.release()
+
+
+def prepare(config: Config, store: Store, house: House) -> tuple[str, ...]:
+    """Bring the store to this version, secret and rules; the revisions applied.
 
     Raises: ConfigError if it belongs to another secret or a newer version.
     """
+    applied = _prepare(config, store)
+    adopt(store, house)
+    return applied
+
+
+def adopt(store: Store, house: House) -> None:
+    """Derive everything again if identity.toml changed since it was, and say so."""
+    with progress.steps(store) as told:
+        changed = adopt_rules(store, house, told)
+    if changed:
+        click.echo(f"{ADOPTED}.", err=True)
+
+
+def needs_lock(store: Store, house: House) -> bool:
+    """Would preparing this store change what its serving process relies on?"""
+    return migrate.current(store) != migrate.head() or not knows_rules(store, house)
+
+
+def _prepare(config: Config, store: Store) -> tuple[str, ...]:
     keys = Keys(config.secret)
     if migrate.current(store) is not None:
         check_secret(store, keys)  # before anything is changed

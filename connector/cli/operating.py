@@ -14,11 +14,15 @@ from connector.errors import ConnectorError
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
+    from connector.cli.opening import Desk
     from connector.messages import Received
     from connector.store import Store
 
 PATIENCE_SECONDS: Final = 5.0
 """How long a command waits for a serving process to report, before it says where to look."""
+
+ORDERED: Final = "Ordered; the process that serves this database acts on it. See `connector log --source operator`."
+NOBODY_SERVES: Final = "Nothing serves this database now; deliveries leave when `connector serve` runs."
 
 
 @click.command()
@@ -95,7 +99,6 @@ def _give(order: Received, chosen: Chosen, ids: tuple[str, ...]) -> None:
 
     Raises: ConnectorError, with nothing done, if an id is not among those it could be about.
     """
-    from connector import inbox
     from connector.cli import opening
 
     with opening.changing() as desk:
@@ -103,28 +106,31 @@ def _give(order: Received, chosen: Chosen, ids: tuple[str, ...]) -> None:
         unknown = sorted(set(ids) - {str(name) for name, _ in before})
         if unknown:
             raise ConnectorError(chosen.unknown.format(", ".join(unknown)))
-        with desk.store.writing() as tx:
-            inbox.store(tx, [order])
-        desk.learn()
-        came = _outcome(desk.store, order.message_id, 0 if desk.alone else PATIENCE_SECONDS)
+        came = carry_out(desk, order)
         if came is None:
-            click.echo(
-                hinted(
-                    "Ordered; the process that serves this database acts on it. See `connector log --source operator`."
-                )
-            )
+            click.echo(hinted(ORDERED))
             return
         click.echo(came)
         if desk.alone:
             again = len(before & _found(desk.store, chosen)) if chosen.left else 0
             if again:
                 click.echo(hinted(f"{again} of them {chosen.left}"))
-            click.echo(hinted("Nothing serves this database now; deliveries leave when `connector serve` runs."))
+            click.echo(hinted(NOBODY_SERVES))
 
 
 def _found(store: Store, chosen: Chosen) -> set[tuple[Any, int]]:
     with store.reading() as tx:
         return {(name, number) for name, number in tx.execute(chosen.of)}
+
+
+def carry_out(desk: Desk, order: Received) -> str | None:
+    """Store an order and have it done; what the log says of it, None if nobody acted on it in time."""
+    from connector import inbox
+
+    with desk.store.writing() as tx:
+        inbox.store(tx, [order])
+    desk.learn()
+    return _outcome(desk.store, order.message_id, 0 if desk.alone else PATIENCE_SECONDS)
 
 
 def _outcome(store: Store, message_id: str, patience_seconds: float) -> str | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from connector.cli.frame import emails_option, json_option, limit_option
+from connector.cli.frame import as_of_option, emails_option, hinted, json_option, limit_option
 from connector.errors import ConnectorError
 
 if TYPE_CHECKING:
@@ -16,37 +16,48 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("text")
+@click.argument("other", required=False)
+@as_of_option
 @json_option
 @emails_option
-def explain(text: str, as_json: bool, show_emails: bool) -> None:
+def explain(text: str, other: str | None, as_of: int | None, as_json: bool, show_emails: bool) -> None:
     """Say why: of a messageId, an email address, an anonymousId, a userId, or another identifier's value.
+
+    With two identifiers: what joins them, link by link, or what exactly keeps them apart, and what would change that.
+    Each is a value, or type:value where a value alone is not clear.
 
     \b
     Examples:
       connector explain ajs-next-1790000000000-0c1d
-      connector explain jane@example.com
+      connector explain jane@example.com user_id:1042
+      connector explain jane@example.com --as-of 2026-09-01T10:00:00Z
     """
     from connector.answers import explain as answer
+    from connector.answers import explain_pair
     from connector.cli import opening, show
 
     with opening.reading() as desk, desk.store.reading() as tx:
-        told = answer(tx, desk.house, text)
+        if other is None:
+            told = answer(tx, desk.house, text, as_of)
+        else:
+            told = explain_pair(tx, desk.house, text, other, as_of)
     if as_json:
         show.as_json(told)
     else:
         words = show.Words(show_emails=show_emails)
         for sentence in told["in_words"]:
-            words.say(sentence)
-    if told["what"] == "unknown":
+            words.say(hinted(sentence))
+    if told["what"] == "unknown" or (other is not None and not (told["left"] and told["right"])):
         raise SystemExit(1)
 
 
 @click.command()
 @click.argument("names", nargs=-1, required=True, metavar="TYPE VALUE | ID")
+@as_of_option
 @json_option
 @emails_option
-def profile(names: tuple[str, ...], as_json: bool, show_emails: bool) -> None:
-    """Print a person: identifiers, browsers in time, links, what was refused, and the latest events.
+def profile(names: tuple[str, ...], as_of: int | None, as_json: bool, show_emails: bool) -> None:
+    """Print a person: identifiers, traits, browsers in time, links, what was refused, and the latest events.
 
     TYPE is email, user_id, anonymous_id, phone, <vendor>_profile_id (klaviyo_profile_id), <vendor>_user_id, or a type
     of your own in mappings/identity.toml; ID is a profile id.
@@ -55,7 +66,7 @@ def profile(names: tuple[str, ...], as_json: bool, show_emails: bool) -> None:
     Examples:
       connector profile email jane@example.com
       connector profile anonymous_id 7f3a9c52
-      connector profile 1f0e8c7d2b3a495867f0e1d2
+      connector profile 1f0e8c7d2b3a495867f0e1d2 --as-of 2026-09-01T10:00:00Z
     """
     from connector.answers import profile as by_identifier
     from connector.answers import profile_by_id
@@ -66,11 +77,12 @@ def profile(names: tuple[str, ...], as_json: bool, show_emails: bool) -> None:
     with opening.reading() as desk, desk.store.reading() as tx:
         if len(names) == 2:
             _require_type(names[0], desk.house.rules)
-            told = by_identifier(tx, desk.house, *names)
+            told = by_identifier(tx, desk.house, names[0], names[1], as_of)
         else:
-            told = profile_by_id(tx, desk.house, names[0])
+            told = profile_by_id(tx, desk.house, names[0], as_of)
     if told is None:
-        raise ConnectorError("nobody is known by that; `connector explain` looks everywhere")
+        then = "was known by that at that time" if as_of is not None else "is known by that"
+        raise ConnectorError(f"nobody {then}; `connector explain` looks everywhere")
     if as_json:
         show.as_json(told)
     else:
@@ -154,20 +166,29 @@ def _held(row: dict[str, Any]) -> Sequence[object]:
 
 
 def _require_type(name: str, rules: Any) -> None:
-    known = [*rules.types]
-    if name not in known and not name.endswith(("_profile_id", "_user_id")):
-        raise click.UsageError(f"'{name}' is no type of identifier; known are {', '.join(known)}, <vendor>_profile_id")
+    from connector import orders
+
+    try:
+        orders.require_type(rules, name)
+    except orders.BadOrder as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _person(told: dict[str, Any], words: Words) -> None:
     from connector.cli.show import short_time
 
-    nobody = "a browser that belongs to nobody yet"
-    words.say(f"profile {told['profile_id']}" if told["profile_id"] else nobody, bold=True)
+    if told.get("as_of"):
+        words.say(f"as of {told['as_of']}", dim=True)
+    words.say(_headline(told), bold=True)
+    if told.get("hub"):
+        words.say(f"It becomes somebody's again by {told['hub']['released_by']}.")
     if told.get("truncated"):
         words.say(told["truncated"], fg="yellow")
     words.title("Identifiers")
     _times(words, ("type", "value"), [((one["type"], one["value"]), one) for one in told["identifiers"]])
+    if told["traits"]:
+        words.title("Traits")
+        words.table(("name", "value"), sorted(told["traits"].items()), "  ")
     if told["browsers"]:
         words.title("Browsers")
         spans = [
@@ -189,6 +210,12 @@ def _person(told: dict[str, Any], words: Words) -> None:
             for one in told["timeline"]
         ]
         words.table(("at (utc)", "outcome", "event", "reason"), rows, "  ")
+
+
+def _headline(told: dict[str, Any]) -> str:
+    if told.get("hub"):
+        return f"{told['hub']['type']} {told['hub']['value']} names nobody: {told['hub']['because']}"
+    return f"profile {told['profile_id']}" if told["profile_id"] else "a browser that belongs to nobody yet"
 
 
 def _ends(link: dict[str, Any]) -> tuple[str, str, str]:

@@ -148,20 +148,19 @@ def _first_start() -> str | None:
 
 
 def _prepare(config: Config) -> tuple[str, ...]:
-    """The store at this version, and sure of its secret. Mappings are read first: they may be refused."""
+    """The store at this version, sure of its secret and its rules. Mappings are read first: they may be refused."""
     from connector import bootstrap
-    from connector import migrate as migrations
     from connector.cli import opening
     from connector.lock import StoreLock
     from connector.store import open_store
 
-    bootstrap.open_house(config)
+    house = bootstrap.open_house(config)
     store = open_store(config.database_url)
     lock = StoreLock(config.database_url) if config.sqlite else None
     try:
-        if lock and migrations.current(store) != migrations.head():
+        if lock and opening.needs_lock(store, house):
             lock.acquire()  # whoever serves this file does not expect its tables to change
-        return opening.prepare(config, store)
+        return opening.prepare(config, store, house)
     finally:
         store.dispose()
         if lock:

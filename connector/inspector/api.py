@@ -1,13 +1,16 @@
-"""``GET /api/…``: the answers as JSON, for who shows ``Authorization: Bearer`` with one of INSPECTOR_TOKENS."""
+"""``/api/…``: the answers as JSON, for who shows ``Authorization: Bearer`` with one of INSPECTOR_TOKENS.
+
+Orders (``acts``) are posted under the same address, and no cookie is good for them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Final
 
 from flask import Blueprint, Response, request
 
-from connector import answers, verify
+from connector import answers, orders, verify
 from connector.elements import dumps
 from connector.house import House
 from connector.inspector.access import VARIABLE, WINDOW_SECONDS, Access
@@ -24,13 +27,21 @@ class BadParameter(Exception):
     """What is wrong with the query, in words for its sender."""
 
 
+def as_of() -> int | None:
+    """The time in the query, to ask what was known then."""
+    text = request.args.get("as_of", "")
+    return orders.moment("as_of", text) if text else None
+
+
 def blueprint(store: Store, house: House, access: Access) -> Blueprint:
     """The routes of the JSON interface."""
     api = Blueprint("api", __name__, url_prefix="/api")
     api.before_request(lambda: _refusal(access))
     api.before_request(refuse_nul)
-    api.register_error_handler(BadParameter, lambda error: said(400, str(error)))
+    for refused in (BadParameter, orders.BadOrder):
+        api.register_error_handler(refused, lambda error: said(400, str(error)))
     _whole(api, store, house)
+    _who_is_who(api, store, house)
     _lists(api, store)
 
     @api.get("/", defaults={"path": ""})
@@ -44,42 +55,63 @@ def blueprint(store: Store, house: House, access: Access) -> Blueprint:
 def _whole(api: Blueprint, store: Store, house: House) -> None:
     @api.get("/stats")
     def stats() -> Response:
-        _only()
+        only()
         with store.reading() as tx:
             return told(answers.stats(tx))
 
     @api.get("/messages/<path:message_id>")
     def message(message_id: str) -> Response:
-        _only()
+        only("as_of")
         with store.reading() as tx:
-            found = answers.message(tx, house, message_id)
+            found = answers.message(tx, house, message_id, as_of())
         return told(found) if found else said(404, "no message is known by this messageId, incoming or outgoing")
 
+
+def _who_is_who(api: Blueprint, store: Store, house: House) -> None:
     @api.get("/profiles")
     def profiles() -> Response:
-        _only("type", "value")
+        only("type", "value", "as_of")
         type_name, value = request.args.get("type", ""), request.args.get("value", "")
         if not type_name or not value:
             raise BadParameter("give both, as in /api/profiles?type=email&value=jane@example.com")
-        _known_type(type_name, house)
+        orders.require_type(house.rules, type_name)
         if house.rules.identify(type_name, value) is None:
             raise BadParameter(f"value: this names nobody; expected a {type_name} that is not a blocked value")
         with store.reading() as tx:
-            found = answers.profile(tx, house, type_name, value)
-        return told(found) if found else said(404, f"this {type_name} was never seen")
+            found = answers.profile(tx, house, type_name, value, as_of())
+        return told(found) if found else said(404, f"this {type_name} was never seen{_then()}")
 
     @api.get("/profiles/<profile_id>")
     def profile(profile_id: str) -> Response:
-        _only()
+        only("as_of")
         with store.reading() as tx:
-            found = answers.profile_by_id(tx, house, profile_id)
-        return told(found) if found else said(404, "there is no profile with this id")
+            found = answers.profile_by_id(tx, house, profile_id, as_of())
+        return told(found) if found else said(404, f"there is no profile with this id{_then()}")
+
+    @api.get("/explain")
+    def explain() -> Response:
+        only("left", "right", "as_of")
+        left, right = request.args.get("left", ""), request.args.get("right", "")
+        if not left.strip() or not right.strip():
+            raise BadParameter("give both, as in /api/explain?left=jane@example.com&right=user_id:1042")
+        with store.reading() as tx:
+            return told(answers.explain_pair(tx, house, left, right, as_of()))
+
+    @api.get("/hubs")
+    def hubs() -> Response:
+        only("limit", "after")
+        with store.reading() as tx:
+            return told(answers.hubs(tx, house, number("limit", 50, MOST) or 50, number("after", 0, 1 << 62) or 0))
+
+
+def _then() -> str:
+    return " up to that time" if request.args.get("as_of") else ""
 
 
 def _lists(api: Blueprint, store: Store) -> None:
     @api.get("/log")
     def log() -> Response:
-        _only("outcome", "source", "event", "q", "before", "limit")
+        only("outcome", "source", "event", "q", "before", "limit")
         outcome = request.args.get("outcome") or None
         if outcome is not None and outcome not in OUTCOMES:
             raise BadParameter(f"outcome: expected one of {', '.join(OUTCOMES)}")
@@ -101,7 +133,7 @@ def _lists(api: Blueprint, store: Store) -> None:
 
 def _listing(store: Store, listed: Callable[..., list[dict[str, Json]]]) -> Callable[[], Response]:
     def view() -> Response:
-        _only("limit")
+        only("limit")
         with store.reading() as tx:
             return told({"entries": listed(tx, number("limit", 50, MOST) or 50)})
 
@@ -130,19 +162,12 @@ def refuse_nul() -> None:
         raise BadParameter("the address contains a NUL character (%00): leave it out")
 
 
-def _only(*known: str) -> None:
+def only(*known: str) -> None:
     """A misspelt filter would otherwise answer with everything."""
     strange = sorted(set(request.args) - set(known))
     if strange:
         expected = f"expected only {', '.join(known)}" if known else "this takes none"
         raise BadParameter(f"'{strange[0][:40]}' is not a parameter here; {expected}")
-
-
-def _known_type(type_name: str, house: House) -> None:
-    types: Collection[str] = house.rules.types
-    if type_name not in types and not type_name.endswith(("_profile_id", "_user_id")):
-        expected = ", ".join(types)
-        raise BadParameter(f"type: expected one of {expected}, <vendor>_profile_id or <vendor>_user_id")
 
 
 def number(name: str, default: int | None, most: int) -> int | None:
@@ -155,8 +180,8 @@ def number(name: str, default: int | None, most: int) -> int | None:
     raise BadParameter(f"{name}: expected a whole number from 1" + (f" to {most}" if most < 1 << 40 else ""))
 
 
-def told(value: Json) -> Response:
-    return _json(200, value, {})
+def told(value: Json, status: int = 200) -> Response:
+    return _json(status, value, {})
 
 
 def said(status: int, message: str, headers: dict[str, str] | None = None) -> Response:

@@ -30,7 +30,25 @@ def upgrade() -> None:
     if op.get_bind().dialect.name != "sqlite":
         _by_code_points()
     op.execute("update mentions set said_by = 1 where message in (select id from messages where vendor is null)")
+    _note_identifiers()
     _tables()
+
+
+def _note_identifiers() -> None:
+    """Which identifiers each message carried: so far only the mentions knew."""
+    if op.get_bind().dialect.name == "sqlite":
+        op.execute(
+            "create temporary table carried as select message, json_group_array(identifier_id) as ids from mentions"
+            " group by message"
+        )
+        op.execute("create index temp.carried_message on carried (message)")
+        op.execute("update messages set identifiers = (select ids from carried where message = messages.id)")
+        op.execute("drop table carried")
+    else:
+        op.execute(
+            "update messages set identifiers = carried.ids from (select message, json_agg(identifier_id)::text as ids"
+            " from mentions group by message) carried where carried.message = messages.id"
+        )
 
 
 def _by_code_points() -> None:
@@ -77,7 +95,7 @@ INDEXES: dict[str, Sequence[tuple[str, list[str], str | None]]] = {
     ),
     "sightings": (
         ("sightings_browsers", ["a_id", "minute"], f"browser and {COUNTS}"),
-        ("sightings_weaker", ["b_id", "minute"], COUNTS),
+        ("sightings_weaker", ["b_id", "minute"], f"browser and {COUNTS}"),
     ),
 }
 
@@ -236,9 +254,8 @@ def _record() -> None:
         "landings",
         sa.Column("token", sa.Text, primary_key=True),
         sa.Column("browser_id", Number, primary_key=True, autoincrement=False),
+        sa.Column("at", sa.BigInteger, primary_key=True),
         sa.Column("profile_id", sa.BigInteger, nullable=False),
-        sa.Column("at", sa.BigInteger, nullable=False),
-        sa.Column("message", Key, nullable=False),
         sqlite_with_rowid=False,
     )
     op.create_index("landings_browser", "landings", ["browser_id"])

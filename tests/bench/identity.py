@@ -1,9 +1,10 @@
 """What touching one link costs in a small and in a large store, and what hubs cost beside the same stream without any.
 
 The stores are filled by SQL in the shape that stitching leaves: people with a userId, an email and two browsers, seen
-together at two times. Then calls go through the whole of T2 in batches: a third repeat a known pair, a third bring a
-new browser to somebody known, a third a second address, for which the profile is resolved anew. Both sides of a ratio
-take turns, and the best round of each counts.
+together at two times. Then calls go through the whole of T2 in batches, each about a link of somebody drawn at random,
+which is the worst case for caches: three of five repeat a known pair, one of five tells that a pair was seen earlier
+than was known, for which the profile is resolved anew, one of five brings a new browser. Both sides of a ratio take
+turns, and the best round of each counts.
 """
 
 from __future__ import annotations
@@ -107,12 +108,13 @@ def touches(people: int, seed: int) -> Iterator[Call]:
     for number in range(CALLS):
         person = rng.randrange(people)
         user, name = f"user-{person}", f"touch-{seed}-{number}"
-        if number % 3 == 0:
-            yield _call(name, rng, userId=user, traits={"email": f"person{person}@shop.test"})
-        elif number % 3 == 1:
+        known = {"userId": user, "traits": {"email": f"person{person}@shop.test"}}
+        if number % 5 == 0:
             yield _call(name, rng, userId=user, anonymousId=f"new-{name}")
+        elif number % 5 == 1:
+            yield _call(name, rng, **known) | {"timestamp": iso(AT - DAY)}
         else:
-            yield _call(name, rng, userId=user, traits={"email": f"{name}@shop.test"})
+            yield _call(name, rng, **known)
 
 
 def crowd(prefix: str, seed: int, browser_of: str) -> Iterator[Call]:
