@@ -169,7 +169,9 @@ def knows_rules(store: Store, house: House) -> bool:
 
 
 def adopt_rules(store: Store, house: House, progress: derive.Progress = derive.nothing) -> bool:
-    """Derive everything by the rules of this house, unless it was; was anything derived again?
+    """Derive everything by the rules of this house, unless it was, and release what waited for that.
+
+    Returns whether anything was derived again.
 
     However many processes start at once, one does it; the others wait for as long as it takes.
     """
@@ -187,4 +189,6 @@ def adopt_rules(store: Store, house: House, progress: derive.Progress = derive.n
             tx.exec_driver_sql("set local lock_timeout = 0")
         identity.take_lease(tx)
         derive.adopt(tx, house.rules, house.keys, counted)
+        if pages:
+            held.release_all(tx, house, now_ms())
     return pages > 0

@@ -14,7 +14,8 @@ from connector.house import House
 from connector.messages import Message, Received
 from connector.store import Store
 from connector.tables import messages
-from tests.streams import NOW, identify, page
+from tests import streams
+from tests.streams import NOW, identify, left, page
 from tests.told import configured
 
 POISON = "poison"
@@ -125,3 +126,16 @@ def test_a_worker_derives_everything_again_by_a_changed_file_before_it_begins(
     assert not worker.knows_rules(store, changed)
     assert worker.adopt_rules(store, changed)
     assert not worker.adopt_rules(store, changed)
+
+
+def test_what_waited_for_a_hub_leaves_when_the_limit_is_raised(store: Store) -> None:
+    limited, raised = (streams.house(lines=(("identity.toml", f"hub_limit = {limit}"),)) for limit in (1, 2))
+    worker.adopt_rules(store, limited)
+    shared = (identify(0, None, "u1", "test@x.test"), identify(1, None, "u2", "test@x.test"))
+    event = streams.sourced(2, "test@x.test")
+    streams.feed(store, *shared, event, house=limited)
+    assert outcomes(store)[event.message_id] == "held"
+    assert worker.adopt_rules(store, raised)
+    assert outcomes(store)[event.message_id] == "stitched_late"
+    assert left(store)[event.message_id]["userId"] == "u2"
+    assert not worker.adopt_rules(store, raised)
