@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 import sqlalchemy as sa
@@ -225,5 +226,13 @@ def _left_usable(outcome: str, user_id: str | None, anonymous_id: str | None) ->
 
 def cases(tx: sa.Connection, inbox_ids: Iterable[int]) -> dict[int, Case]:
     """The cases of messages in the log."""
-    columns = ("id", "at", "recipient_id", "vendor_profile_id", "vendor_user_id", "browser_id")
-    return {row[0]: Case(*row) for row in bulk.select_by(tx, messages, columns, "id", inbox_ids)}
+    return {row[0]: case(row) for row in bulk.select_by(tx, messages, CASE, "id", inbox_ids)}
+
+
+CASE = ("id", "at", "recipient_id", "vendor_profile_id", "vendor_user_id", "browser_id", "identifiers")
+
+
+def case(row: Sequence[Any]) -> Case:
+    """The case in a row of CASE."""
+    inbox_id, at, recipient, vendor_profile, vendor_user, browser, carried = row
+    return Case(inbox_id, at, recipient, vendor_profile, vendor_user, browser, tuple(orjson.loads(carried or "[]")))

@@ -126,6 +126,7 @@ def _case(message: Message, recorded: identity.Recorded) -> Case:
         vendor_profile=recorded.ids[email.vendor_profile] if email.vendor_profile else None,
         vendor_user=recorded.ids[email.vendor_user] if email.vendor_user else None,
         browser=recorded.ids.get(Identifier("anonymous_id", message.anonymous_id)) if message.anonymous_id else None,
+        carried=tuple(recorded.ids[one] for one in message.identifiers),
     )
 
 

@@ -114,16 +114,16 @@ def settle(tx: sa.Connection, pairs: Iterable[Pair], rules: Rules) -> Turned:
     stored = bulk.select_joined(tx, LINKS, PAIR, asked)
     guard = _Guard(tx, asked, rules)
     first: dict[tuple[int, int, str], tuple[Milliseconds, str]] = {}
+    fallen: dict[tuple[int, int, str], tuple[Milliseconds, str]] = {}
     changes = []
     for a, b, kind, minute, first_at, first_message, last_at, stood in sorted(buckets):
         stands = not guard.covers(a, b, kind, minute, last_at)
-        if stands:
-            first.setdefault((a, b, kind), (first_at, first_message))
+        (first if stands else fallen).setdefault((a, b, kind), (first_at, first_message))
         if stands != bool(stood):
             changes.append((a, b, kind, minute, stands))
             turned.changed.add((a, b))
     bulk.update_rows(tx, sightings, ("a_id", "b_id", "kind", "minute"), ("stands",), changes)
-    _settle_links(tx, stored, first, guard, turned)
+    _settle_links(tx, stored, first, fallen, guard, turned)
     return turned
 
 
@@ -131,6 +131,7 @@ def _settle_links(
     tx: sa.Connection,
     stored: Sequence[bulk.Row],
     first: Mapping[tuple[int, int, str], tuple[Milliseconds, str]],
+    fallen: Mapping[tuple[int, int, str], tuple[Milliseconds, str]],
     guard: _Guard,
     turned: Turned,
 ) -> None:
@@ -139,7 +140,7 @@ def _settle_links(
     changes = []
     for a, b, kind, first_at, first_message, stood in stored:
         stands = not guard.covers_implied(a, b) if kind == Kind.IMPLIED else (a, b, kind) in first
-        moment = first.get((a, b, kind), (first_at, first_message))
+        moment = first.get((a, b, kind)) or fallen.get((a, b, kind), (first_at, first_message))
         if (stands, *moment) != (bool(stood), first_at, first_message):
             changes.append((a, b, kind, stands, *moment))
             turned.changed.add((a, b))

@@ -23,7 +23,10 @@ Evidence = tuple[int, int, str]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """An email event to be placed, from the message alone. The ids are numbers of identifiers."""
+    """An email event to be placed, from the message alone. The ids are numbers of identifiers.
+
+    carried are all that the message named: their consent counts, even where they do not name the addressee.
+    """
 
     inbox_id: int
     at: Milliseconds
@@ -31,6 +34,7 @@ class Case:
     vendor_profile: int | None = None
     vendor_user: int | None = None
     browser: int | None = None  # the anonymousId it arrived with
+    carried: tuple[int, ...] = ()
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -92,6 +96,7 @@ def _with_consent(cases: Sequence[Case], placements: list[Placement], graph: Gra
     concerned = [
         {
             *case.ids,
+            *case.carried,
             *([one.browser] if one.browser is not None else []),
             *(graph.members(one.person) if one.person is not None else []),
         }

@@ -6,14 +6,13 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from connector import bulk, components
+from connector import components
 from connector.answers import parts
-from connector.graph import Graph
 from connector.house import House
-from connector.messages import Json, Kind
+from connector.messages import Json
 from connector.resolve import Node
 from connector.rules import Rules
-from connector.tables import identifiers, links
+from connector.tables import identifiers
 
 APART: Final[sa.ColumnClause[bool]] = sa.literal_column("apart", sa.Boolean)
 
@@ -66,15 +65,3 @@ def released_by(one: Node, rules: Rules) -> str:
 def section(type_name: str, rules: Rules) -> str:
     """The section of identity.toml that speaks of a type."""
     return type_name if type_name in rules.types else "vendor"
-
-
-def set_aside(graph: Graph, members: list[int], most: int | None = None) -> list[tuple[parts.LinkKey, int]]:
-    """The links of these identifiers with one that names nobody, and which of the ends that is."""
-    bound = "" if most is None else f" limit {most:d}"
-    kinds = ", ".join(f"'{kind}'" for kind in Kind.JOINING)
-    columns = ("a_id", "b_id", "kind")
-    aside = f"stands and apart and kind in ({kinds}){bound}"
-    found = bulk.select_by(graph.tx, links, columns, "a_id", members, aside)
-    found += bulk.select_by(graph.tx, links, columns, "b_id", members, aside)
-    mine = set(members)
-    return [((a, b, kind), b if a in mine else a) for a, b, kind in dict.fromkeys(found)]

@@ -134,12 +134,20 @@ def earlier_owners(graph: Graph, browser: int) -> list[tuple[int, Milliseconds]]
     return turns[: -TURNS - 1 : -1]
 
 
-def linked(graph: Graph, members: Sequence[int], most: int | None = None) -> list[parts.LinkKey]:
-    """The links from these identifiers to browsers, and those that are shown only."""
+def linked(
+    graph: Graph, members: Sequence[int], most: int | None = None
+) -> tuple[list[parts.LinkKey], dict[parts.LinkKey, int]]:
+    """The links of these identifiers with browsers and those that are shown only; and those set aside, each with who
+    names nobody.
+    """
     bound = "" if most is None else f"order by b_id desc limit {most:d}"
     shown_only = ", ".join(f"'{kind}'" for kind in Kind.ORDER if kind not in Kind.JOINING)
-    columns = ("a_id", "b_id", "kind")
-    shown = f"(browser or kind in ({shown_only})) and {COUNTS} {bound}"
+    columns = ("a_id", "b_id", "kind", "apart")
+    shown = f"(browser or apart or kind in ({shown_only})) and stands {bound}"
     found = bulk.select_by(graph.tx, links, columns, "a_id", members, shown)
-    found += bulk.select_by(graph.tx, links, columns, "b_id", members, f"kind in ({shown_only}) and {COUNTS} {bound}")
-    return [(a, b, kind) for a, b, kind in found]
+    found += bulk.select_by(
+        graph.tx, links, columns, "b_id", members, f"(apart or kind in ({shown_only})) and stands {bound}"
+    )
+    mine = set(members)
+    aside = {(a, b, kind): b if a in mine else a for a, b, kind, apart in found if apart and kind in Kind.JOINING}
+    return [(a, b, kind) for a, b, kind, apart in found if not apart], aside

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
-from connector import bulk, scratch, stitch
+from connector import bulk, log, scratch, stitch
 from connector.answers import listing, parts
 from connector.answers.profile import describe, person_of
 from connector.graph import Graph
@@ -262,7 +262,7 @@ def _visitor(row: Any, graph: Graph) -> Visitor | None:
 
 
 def _case(row: Any) -> Case:
-    return Case(row.id, row.at, row.recipient_id, row.vendor_profile_id, row.vendor_user_id, row.browser_id)
+    return log.case([getattr(row, name) for name in log.CASE])
 
 
 def _told(visitor: Visitor, graph: Graph, house: House) -> dict[str, Json]:

@@ -217,7 +217,7 @@ def _common_hubs(graph: Graph, one: Node, other: Node) -> list[Node]:
     for end in (one, other):
         cluster = graph.cluster(end.id)
         members = graph.members(cluster) if cluster is not None else [end.id]
-        sides.append({hub for _, hub in apart.set_aside(graph, members, 1_000)})
+        sides.append(set(browsers.linked(graph, members, 1_000)[1].values()))
     nodes = components.nodes_of(graph.tx, sides[0] & sides[1])
     return sorted(nodes.values(), key=lambda hub: graph.rules.strength(hub.identifier))[:10]
 

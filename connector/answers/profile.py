@@ -132,11 +132,10 @@ def _links(
         if cluster in (graph.cluster(one.link.a), graph.cluster(one.link.b))
     }
     joining = {(one.a, one.b, one.kind) for member in members for one in graph.links_of(member)}
-    shown = browsers.linked(graph, members, LINKS if bounded else None)
-    aside = dict(apart.set_aside(graph, list(members), LINKS if bounded else None))
+    shown, aside = browsers.linked(graph, members, LINKS if bounded else None)
     told = parts.described(graph.tx, house.keys, {*joining, *shown, *refusals, *aside})
     refused = [{**told[key], "because": because(refusal, graph)} for key, refusal in refusals.items()]
-    nobody = components.nodes_of(graph.tx, aside.values())
+    nobody = components.nodes_of(graph.tx, aside.values()) if aside else {}
     for key, hub in aside.items():
         one = nobody[hub]
         why = f"{one.identifier.type} {one.identifier.value}: {apart.because(one, graph.rules)}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import orjson
 
@@ -27,21 +26,15 @@ def of_person(graph: Graph, cluster: int, spans: Sequence[Span]) -> dict[str, Js
 
 def _told(graph: Graph, cluster: int, spans: Sequence[Span]) -> Iterator[tuple[str, int, str, str]]:
     members, contested = set(graph.members(cluster)), browsers.contested(graph, cluster)
-    rows = bulk.select_by(graph.tx, traits, COLUMNS, "identifier_id", members | contested)
-    choices = consent.read(graph.tx, members | contested | {one.browser for one in spans}, graph.rules)
-    for one, name, at, message, value in rows:
-        theirs = graph.owner(one, at) == cluster if one in contested else one in members
-        if theirs and choices.refused(one, at) is None:
-            yield name, at, message, value
-    for one, name, at, message, value in _of_browsers(graph, spans):
-        if choices.refused(one, at) is None:
-            yield name, at, message, value
-
-
-def _of_browsers(graph: Graph, spans: Sequence[Span]) -> Iterator[Any]:
     mine: dict[int, list[Span]] = {}
     for span in spans:
         mine.setdefault(span.browser, []).append(span)
-    for row in bulk.select_by(graph.tx, traits, COLUMNS, "identifier_id", mine):
-        if any((span.since or 0) <= row[2] and (span.until is None or row[2] < span.until) for span in mine[row[0]]):
-            yield row
+    everybody = {*members, *contested, *mine}
+    choices = consent.read(graph.tx, everybody, graph.rules)
+    for one, name, at, message, value in bulk.select_by(graph.tx, traits, COLUMNS, "identifier_id", everybody):
+        if one in mine:
+            theirs = any((span.since or 0) <= at and (span.until is None or at < span.until) for span in mine[one])
+        else:
+            theirs = graph.owner(one, at) == cluster if one in contested else one in members
+        if theirs and choices.refused(one, at) is None:
+            yield name, at, message, value

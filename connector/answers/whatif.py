@@ -218,11 +218,20 @@ def _visitors(tx: sa.Connection, page: list[int], house: House) -> dict[int, Vis
 
 def _existing(tx: sa.Connection, case: stitch.Case) -> stitch.Case:
     """A case without the identifiers that this store does not know."""
-    known = {one for (one,) in bulk.select_by(tx, identifiers, ("id",), "id", case.ids)}
-    kept = (
-        one if one in known else None for one in (case.recipient, case.vendor_profile, case.vendor_user, case.browser)
+    known = {one for (one,) in bulk.select_by(tx, identifiers, ("id",), "id", {*case.ids, *case.carried})}
+
+    def kept(one: int | None) -> int | None:
+        return one if one in known else None
+
+    return stitch.Case(
+        case.inbox_id,
+        case.at,
+        kept(case.recipient),
+        kept(case.vendor_profile),
+        kept(case.vendor_user),
+        kept(case.browser),
+        tuple(one for one in case.carried if one in known),
     )
-    return stitch.Case(case.inbox_id, case.at, *kept)
 
 
 def _name(tx: sa.Connection, number: int) -> str:
