@@ -8,6 +8,10 @@ The way of one message through the house, in three transactions::
 
 ``messages`` has the words, ``tables`` the tables, ``mapping`` the language of the files in ``mappings/``. Who is one
 person is a pure function of append-only evidence (``resolve``); ``graph`` asks it, and ``inspector`` shows the answers.
+
+Evidence can be taken back: ``standing`` says what counts, ``components`` follows what that joins or parts, ``derive``
+makes all of it anew from the record, ``scratch`` does so at another time or under other rules. Operators ``repair`` and
+``forget`` by messages of their own (``operate``).
 """
 
 __version__ = "0.1.0"
