@@ -10,12 +10,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+import orjson
 import sqlalchemy as sa
 
 from connector import bulk
-from connector.messages import MINUTE, Milliseconds
+from connector.messages import MINUTE, Kind, Milliseconds
 from connector.rules import OPT_OUT, Rules
-from connector.tables import choices
+from connector.tables import choices, mentions, messages
 
 WITHDRAWN: Final = "consent was withdrawn"
 """How a reason begins that tells of it."""
@@ -41,9 +42,63 @@ class Choices:
                 return category
         return None
 
+    def any_refused(self, ids: Iterable[int], at: Milliseconds) -> str | None:
+        """The category that one of these had refused at a time."""
+        return min((found for one in ids if (found := self.refused(one, at)) is not None), default=None)
+
     def has_refused(self, one: int) -> bool:
         """Did this identifier ever refuse anything?"""
         return any(denied for category in self.categories.get(one, ()) for _, denied, _ in self.made[one, category])
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """What a message in the log shows, and the category that somebody it speaks of had refused at its time, if any."""
+
+    key: str
+    taught: list[tuple[int, int, str, int]]
+    refused: str | None
+
+
+def of_messages(tx: sa.Connection, altered: Iterable[int], rules: Rules) -> dict[int, Spoken]:
+    """The messages in the log that speak of identifiers whose choice turned, from their first refusal on."""
+    since: dict[int, int] = {}
+    for one, minute in bulk.select_by(tx, choices, ("identifier_id", "minute"), "identifier_id", altered, "denied"):
+        since[one] = min(since.get(one, minute), minute)
+    rows = bulk.select_by(tx, mentions, ("identifier_id", "at", "message"), "identifier_id", since)
+    numbers = {message for one, at, message in rows if at // MINUTE >= since[one]}
+    return _judged(tx, "id", numbers, rules)
+
+
+def refused_messages(tx: sa.Connection, keys: Iterable[str], rules: Rules) -> set[str]:
+    """Those of these messages (``source/messageId``) that speak of somebody who had refused at their time."""
+    wanted = set(keys)
+    if not rules.required and not rules.opt_out:
+        return set()
+    spoken = _judged(tx, "message_id", {key.partition("/")[2] for key in wanted}, rules)
+    return {one.key for one in spoken.values() if one.refused} & wanted
+
+
+def _judged(tx: sa.Connection, column: str, values: Iterable[int | str], rules: Rules) -> dict[int, Spoken]:
+    columns = ("id", "at", "identifiers", "taught", "arrived_usable", "source", "message_id")
+    told = bulk.select_by(tx, messages, columns, column, values, "identifiers is not null")
+    rows = [
+        (number, at, orjson.loads(carried), orjson.loads(taught or "[]"), email is not None, f"{source}/{message_id}")
+        for number, at, carried, taught, email, source, message_id in told
+    ]
+    own = {number: _own(carried, taught, email) for number, _, carried, taught, email, _ in rows}
+    made = read(tx, {one for ids in own.values() for one in ids}, rules)
+    return {
+        number: Spoken(key, [(a, b, kind, at // MINUTE) for a, b, kind in taught], made.any_refused(own[number], at))
+        for number, at, _, taught, _, key in rows
+    }
+
+
+def _own(carried: list[int], taught: list[tuple[int, int, str]], email: bool) -> list[int]:
+    """The identifiers a message speaks of itself: not those that only its page's URL named, which anybody can write."""
+    by_url = {a for a, _, kind in taught if kind in (Kind.CLICKED, Kind.HINTED)}
+    by_url -= {end for a, b, kind in taught if kind not in (Kind.CLICKED, Kind.HINTED) for end in (a, b)}
+    return carried if email else [one for one in carried if one not in by_url]
 
 
 def read(tx: sa.Connection, ids: Iterable[int], rules: Rules) -> Choices:

@@ -111,7 +111,7 @@ def record(tx: sa.Connection, batch: Sequence[Message], rules: Rules, keys: Keys
     chosen = {(ids[one], message.at) for message in batch if message.choices for one in message.own}
     before = consent.read(tx, {one for one, _ in chosen}, rules)
     remember.write(tx, batch, ids, keys)
-    altered, refused = _choices(tx, plan, chosen, before, rules)
+    altered, refused = _choices(tx, plan, batch, ids, chosen, before, rules)
     unsettled = _unsettled(tx, plan, batch, ids, keys) | refused
     tally = Tally(tx, rules, _concerned(tx, plan, unsettled))
     _write(tx, plan, seen, keys)
@@ -276,9 +276,19 @@ def _unsettled(
 
 
 def _choices(
-    tx: sa.Connection, plan: Plan, chosen: set[tuple[int, Milliseconds]], before: consent.Choices, rules: Rules
+    tx: sa.Connection,
+    plan: Plan,
+    batch: Sequence[Message],
+    ids: Mapping[Identifier, int],
+    chosen: set[tuple[int, Milliseconds]],
+    before: consent.Choices,
+    rules: Rules,
 ) -> tuple[set[int], set[Pair]]:
-    """For whom a choice of this batch changed anything; all their pairs, and this batch's with somebody who refused."""
+    """For whom a choice of this batch changed anything; and the pairs that have to be settled for it.
+
+    These are all pairs of those, those of this batch with somebody who refused, and what the messages of who refused
+    had shown.
+    """
     if not rules.required and not rules.opt_out:
         return set(), set()
     after = consent.read(tx, plan.nodes, rules)
@@ -289,7 +299,15 @@ def _choices(
         for then in (at, at + MINUTE)
         if (before.refused(one, then) is None) != (after.refused(one, then) is None)
     }
-    pairs = {(a, b) for a, b, _ in plan.seen if a in refusing or b in refusing}
+    pairs = {(a, b) for a, b, _ in plan.seen if a in refusing or b in refusing} | plan.fallen
+    earlier = consent.of_messages(tx, altered, rules)
+    taught = {number: one.taught for number, one in earlier.items()}
+    withheld = {number for number, one in earlier.items() if one.refused}
+    for message in batch:
+        if after.any_refused((ids[one] for one in (message.identifiers if message.email else message.own)), message.at):
+            taught[message.inbox_id] = [(ids[a], ids[b], kind, message.at // MINUTE) for a, b, kind in message.links]
+            withheld.add(message.inbox_id)
+    pairs |= standing.withhold(tx, taught, withheld)
     return altered, pairs | standing.pairs_of(tx, altered)
 
 

@@ -190,4 +190,7 @@ def _withdraw(tx: sa.Connection, messages: Sequence[Message], recorded: identity
         one.inbox_id: (one.at, {recorded.ids[who] for who in (one.identifiers if one.email else one.own)})
         for one in messages
     }
-    withdraw.remove(tx, spoken | withdraw.earlier(tx, recorded.altered), house)
+    refused = {number: choices.any_refused(ids, at) for number, (at, ids) in spoken.items()}
+    earlier = consent.of_messages(tx, recorded.altered, house.rules)
+    withdraw.remove(tx, refused | {number: one.refused for number, one in earlier.items()})
+    withdraw.forget_traits(tx, recorded.ids.values())

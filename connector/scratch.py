@@ -200,6 +200,20 @@ class Copy:
                 self._told(page)
             progress("copying the record", len(page))
         self._acts()
+        if self.rules.required or self.rules.opt_out:
+            self._log()  # whose a message was decides whether its sender had refused
+
+    def _log(self) -> None:
+        """The log's rows of what was copied."""
+        last = 0
+        if self.only is None:
+            tx, column = self.tx, messages.c.id
+        else:
+            tx, column = self.scratch, mentions.c.message
+        query = sa.select(column).distinct().order_by(column).limit(PAGE)
+        while page := list(tx.scalars(query.where(column > last))):
+            self.events(page)
+            last = page[-1]
 
     def message(self, inbox_id: int) -> None:
         """One message, and what answers it."""

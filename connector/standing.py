@@ -9,7 +9,7 @@ Nothing is deleted here, so undoing a revocation restores exactly. Called by ``i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -36,7 +36,8 @@ LINKS: Final = """
 REVOKED: Final = """
     select r.a_id, r.b_id, r.kind, r.minute from {asked} q
     join revoked_buckets r on r.a_id = q.a_id and r.b_id = q.b_id
-    join revocations x on x.id = r.revocation where x.at is not null and x.undone_at is null"""
+    left join revocations x on x.id = r.revocation
+    where substr(r.revocation, 1, 8) = 'consent/' or (x.at is not null and x.undone_at is null)"""
 
 PAIR: Final = (("a_id", "bigint"), ("b_id", "bigint"))
 
@@ -102,6 +103,22 @@ def note_messages(tx: sa.Connection, taught: Mapping[str, Sequence[Minute]]) -> 
         "on conflict (a_id, b_id, kind, minute, revocation) do nothing",
     )
     return {(a, b) for a, b, *_ in rows}
+
+
+def withhold(tx: sa.Connection, taught: Mapping[int, Sequence[Minute]], refused: Container[int]) -> set[Pair]:
+    """Let the minutes of links that messages showed whose sender had refused count no more, and those of others again.
+
+    Args: taught is, by the message's number, what it is a sighting of. Returns the pairs concerned.
+    """
+    minutes = {(*minute, f"consent/{number}") for number, shown in taught.items() for minute in shown}
+    held = {(*minute, f"consent/{number}") for number, shown in taught.items() if number in refused for minute in shown}
+    columns = ("a_id", "b_id", "kind", "minute", "revocation")
+    mark = "?" if tx.dialect.name == "sqlite" else "%s"
+    if minutes - held:
+        where = " and ".join(f"{name} = {mark}" for name in columns)
+        tx.exec_driver_sql(f"delete from revoked_buckets where {where}", sorted(minutes - held))  # noqa: S608 - names of ours
+    bulk.insert_rows(tx, revoked_buckets, columns, sorted(held), f"on conflict ({', '.join(columns)}) do nothing")
+    return {(a, b) for a, b, *_ in minutes}
 
 
 def settle(tx: sa.Connection, pairs: Iterable[Pair], rules: Rules) -> Turned:
@@ -170,6 +187,7 @@ class _Guard:
                     self._single.setdefault(one.left, []).append(one)
                 else:
                     self._pair.setdefault(frozenset((one.left, one.right)), []).append(one)
+        if self._hash or rules.required or rules.opt_out:
             rows = bulk.select_joined(tx, REVOKED, PAIR, pairs)
             self._minutes = {(a, b, kind, minute) for a, b, kind, minute in rows}
 

@@ -307,7 +307,7 @@ revocations = sa.Table(
     Index("revocations_message", "message"),
 )
 
-# The minutes of links that a revoked message had shown.
+# The minutes of links that a revoked message had shown, or one whose sender had refused ("consent/" and its number).
 revoked_buckets = sa.Table(
     "revoked_buckets",
     metadata,

@@ -13,36 +13,18 @@ import sqlalchemy as sa
 from connector import bulk, consent, inbox, log, outbox, stitch
 from connector.graph import Graph
 from connector.house import House
-from connector.messages import MINUTE, Milliseconds, Outcome
+from connector.messages import Outcome
 from connector.tables import choices, links, mentions, messages
 from connector.tables import outbox as deliveries
 
-Spoken = Mapping[int, tuple[Milliseconds, set[int]]]
-"""By number of the message: its time, and the identifiers it speaks of."""
 
+def remove(tx: sa.Connection, spoken: Mapping[int, str | None]) -> None:
+    """Empty the messages of who had refused, and say so in the log.
 
-def earlier(tx: sa.Connection, altered: Iterable[int]) -> dict[int, tuple[Milliseconds, set[int]]]:
-    """The messages, whenever they came, that speak of identifiers whose choice turned, from their first refusal on."""
-    since: dict[int, int] = {}
-    for one, minute in bulk.select_by(tx, choices, ("identifier_id", "minute"), "identifier_id", altered, "denied"):
-        since[one] = min(since.get(one, minute), minute)
-    found: dict[int, tuple[Milliseconds, set[int]]] = {}
-    for one, at, message in bulk.select_by(tx, mentions, ("identifier_id", "at", "message"), "identifier_id", since):
-        if at // MINUTE >= since[one]:
-            found.setdefault(message, (at, set()))[1].add(one)
-    return found
-
-
-def remove(tx: sa.Connection, spoken: Spoken, house: House) -> None:
-    """Empty those of these messages of which somebody had refused at their time, and say so in the log."""
-    made = consent.read(tx, {one for _, ids in spoken.values() for one in ids}, house.rules)
-    refused: dict[int, str] = {}
-    for number, (at, ids) in spoken.items():
-        category = min((found for one in ids if (found := made.refused(one, at))), default=None)
-        if category is not None:
-            refused[number] = category
+    Args: spoken is, by message, the category that was refused, if any.
+    """
+    refused = {number: category for number, category in spoken.items() if category is not None}
     inbox.empty(tx, [one.id for one in inbox.by_ids(tx, refused) if one.body])
-    _forget_traits(tx, {one for _, ids in spoken.values() for one in ids})
     unsent = set(outbox.erase(tx, refused))
     rows = bulk.select_by(tx, messages, ("id", "outcome"), "id", refused)
     log.change(
@@ -82,7 +64,7 @@ def _ignored(inbox_id: int, category: str) -> log.Change:
     return log.Change(inbox_id, Outcome.IGNORED, said(category))
 
 
-def _forget_traits(tx: sa.Connection, ids: Iterable[int]) -> None:
+def forget_traits(tx: sa.Connection, ids: Iterable[int]) -> None:
     """Traits told in a minute with a refusal never count, whatever arrives later: they need not be kept."""
     minutes = bulk.select_by(tx, choices, ("identifier_id", "minute"), "identifier_id", ids, "denied")
     mark = "?" if tx.dialect.name == "sqlite" else "%s"

@@ -164,8 +164,21 @@ class Evidence:
         return tuple(act for act in self.acts if act.type == "unlink" and act.id not in undone)
 
     def is_void(self, link: Link, minute: int) -> bool:
-        return any(self._takes_back(act, link, minute) for act in self.revocations) or any(
-            self.opted_out(one, minute) for one in (link.stronger, link.weaker)
+        if any(self._takes_back(act, link, minute) for act in self.revocations):
+            return True
+        if any(self.opted_out(one, minute) for one in (link.stronger, link.weaker)):
+            return True
+        return bool(self.withheld & {key for _, key in self.buckets[link, minute]})
+
+    @cached_property
+    def withheld(self) -> frozenset[str]:
+        """The messages that speak of somebody who had opted out in their minute: nothing of them counts."""
+        return frozenset(
+            message.key
+            for message in self.messages
+            if self.any_opted_out(
+                message.identifiers if message.email else self._speaking(message), message.at // MINUTE
+            )
         )
 
     def _takes_back(self, act: Act, link: Link, minute: int) -> bool:

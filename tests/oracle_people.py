@@ -191,7 +191,7 @@ class People(Evidence):
         """Last write by event time, per key, among what was said of the person's identifiers while theirs."""
         last: dict[str, tuple[int, str, Any]] = {}
         for (one, key, minute), entry in self._traits.items():
-            if self.opted_out(one, minute) or self.owner(one, entry[0]) != person:
+            if entry[1] in self.withheld or self.opted_out(one, minute) or self.owner(one, entry[0]) != person:
                 continue
             if key not in last or entry[:2] > last[key][:2]:
                 last[key] = entry

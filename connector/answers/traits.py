@@ -31,10 +31,12 @@ def _told(graph: Graph, cluster: int, spans: Sequence[Span]) -> Iterator[tuple[s
         mine.setdefault(span.browser, []).append(span)
     everybody = {*members, *contested, *mine}
     choices = consent.read(graph.tx, everybody, graph.rules)
-    for one, name, at, message, value in bulk.select_by(graph.tx, traits, COLUMNS, "identifier_id", everybody):
+    rows = bulk.select_by(graph.tx, traits, COLUMNS, "identifier_id", everybody)
+    withheld = consent.refused_messages(graph.tx, {row[3] for row in rows}, graph.rules)
+    for one, name, at, message, value in rows:
         if one in mine:
             theirs = any((span.since or 0) <= at and (span.until is None or at < span.until) for span in mine[one])
         else:
             theirs = graph.owner(one, at) == cluster if one in contested else one in members
-        if theirs and choices.refused(one, at) is None:
+        if theirs and message not in withheld and choices.refused(one, at) is None:
             yield name, at, message, value
