@@ -86,6 +86,14 @@ def select_by(
     return [tuple(row) for row in found]
 
 
+def select_locked(
+    tx: sa.Connection, table: sa.Table, columns: Sequence[str], key: str, values: Iterable[Any]
+) -> list[Row]:
+    """As ``select_by``, and nobody else changes these rows before the transaction ends (on SQLite nobody can)."""
+    lock = "" if tx.dialect.name == "sqlite" else f" order by {columns[0]} for update"
+    return select_by(tx, table, columns, key, values, f"true{lock}")
+
+
 def select_joined(tx: sa.Connection, query: str, asked: Sequence[tuple[str, str]], rows: Sequence[Row]) -> list[Row]:
     """The rows of query, a SQL text in which ``{asked}`` stands for a table of the rows given.
 

@@ -20,6 +20,7 @@ from connector import bulk, components, counters, standing
 from connector.components import JOINS
 from connector.graph import NODE_COLUMNS, Graph, node
 from connector.identifiers import digests
+from connector.identity import UPSERT_SIGHTING
 from connector.keys import Keys
 from connector.messages import Kind
 from connector.resolve import Node
@@ -40,6 +41,12 @@ FIRST_OF: Final = """
     select s.a_id, s.b_id, s.kind, s.browser, s.first_at, s.first_message from sightings s
     where s.minute = (select min(x.minute) from sightings x
                       where x.a_id = s.a_id and x.b_id = s.b_id and x.kind = s.kind)"""
+
+SIGHTING: Final = ("a_id", "b_id", "kind", "minute", "browser", "first_at", "first_message", "last_at", "last_message")
+
+WHOLE: Final = f"""
+    select {", ".join(f"s.{name}" for name in SIGHTING)} from {{asked}} q
+    join sightings s on s.a_id = q.a_id and s.b_id = q.b_id"""  # noqa: S608 - names of ours
 
 DEGREES: Final = """
     update identifiers set degree = (
@@ -78,6 +85,8 @@ def rebuild(tx: sa.Connection, rules: Rules, keys: Keys, progress: Progress = no
     for page in _pages(tx):
         _names(tx, page, keys)
         progress("reading names", len(page))
+    for page in _pages(tx):
+        _turn_round(tx, page, rules)
     _browsers(tx)
     tx.exec_driver_sql(FIRST_OF)
     for page in _pages(tx):
@@ -121,6 +130,19 @@ def _names(tx: sa.Connection, page: Sequence[Node], keys: Keys) -> None:
         (digest, one.id) for one in page if one.identifier.type == "email" for digest in digests(one.identifier.value)
     ]
     bulk.insert_rows(tx, email_hashes, ("digest", "identifier_id"), rows, "on conflict (digest) do nothing")
+
+
+def _turn_round(tx: sa.Connection, page: Sequence[Node], rules: Rules) -> None:
+    """Sightings whose ends have changed places, because the ranks of their types did: the stronger end comes first."""
+    mine = {one.id: one.identifier for one in page}
+    pairs = {(a, b) for a, b in bulk.select_by(tx, sightings, ("a_id", "b_id"), "a_id", mine)}
+    others = components.nodes_of(tx, {b for _, b in pairs} - mine.keys())
+    names = mine | {number: one.identifier for number, one in others.items()}
+    wrong = sorted((a, b) for a, b in pairs if rules.strength(names[a]) > rules.strength(names[b]))
+    for a, b in wrong:
+        rows = bulk.select_joined(tx, WHOLE, standing.PAIR, [(a, b)])
+        tx.execute(sa.delete(sightings).where(sightings.c.a_id == a, sightings.c.b_id == b))
+        bulk.insert_rows(tx, sightings, SIGHTING, [(b, a, *row[2:]) for row in rows], UPSERT_SIGHTING)
 
 
 def _browsers(tx: sa.Connection) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 from connector.identifiers import is_email
 from connector.mapping import Source
 from connector.messages import Identifier, Json, Kind
-from connector.rules import OPT_OUT, Rules
+from connector.rules import NAME, OPT_OUT, Rules
 
 EXTERNAL_IDS: Final = 50
 MAX_QUERY: Final = 8_192
@@ -60,7 +60,9 @@ def _external(call: Mapping[str, Json], rules: Rules, notes: list[str]) -> Itera
             continue
         known = rules.external_type(one.get("type"))
         if known is None:
-            notes.append(f"externalIds: '{str(one.get('type'))[:60]}' is not a type in identity.toml and was not used")
+            named = str(one.get("type"))
+            kind = f"'{named}'" if NAME.fullmatch(named) else "one of them"  # whatever it says may be an address
+            notes.append(f"externalIds: {kind} is not a type in identity.toml and was not used")
             continue
         raw = one.get("id")
         yield rules.identify(known.name, str(raw) if type(raw) is int else raw)

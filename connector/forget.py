@@ -20,12 +20,12 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from connector import bulk, components, counters, identity, inbox, log, outbox, remember, standing
+from connector import bulk, components, counters, identity, inbox, log, outbox, remember, standing, tombstones
 from connector.graph import Graph
 from connector.house import House
-from connector.identifiers import NORMALISERS, digests
+from connector.identifiers import NORMALISERS
 from connector.keys import Keys
-from connector.messages import MINUTE, Identifier, Json, Message, Milliseconds, Outcome, Stored, iso
+from connector.messages import MINUTE, Identifier, Json, Kind, Message, Milliseconds, Outcome, Stored, iso
 from connector.repair import Effect
 from connector.resolve import Node
 from connector.rules import Rules
@@ -43,10 +43,13 @@ from connector.tables import (
     revocations,
     revoked_buckets,
     sightings,
-    tombstones,
     traits,
 )
 
+HUB: Final = (
+    "not forgotten: it names nobody, being linked to {n} stronger identifiers whose messages carry it;"
+    " forget each person by a name of their own"
+)
 CONTESTED: Final = (
     "several people had this name in turns, so only the name itself is erased"
     " (to erase one of them, name their userId): "
@@ -54,11 +57,8 @@ CONTESTED: Final = (
 
 REASON: Final = "its person was forgotten on request"
 PAGE: Final = 1_000
+USER_IMPLIED: Final = "kind = 'implied' and a_id in (select id from identifiers where type = 'user_id')"
 ESCAPED: Final = re.compile(r"\\u([0-9a-fA-F]{4})")
-
-UPSERT_TOMBSTONE: Final = """on conflict (hash) do update set message = excluded.message,
-    until = case when excluded.until is null or tombstones.until is null then null
-            when excluded.until > tombstones.until then excluded.until else tombstones.until end"""
 
 
 @dataclass(slots=True)
@@ -81,22 +81,20 @@ def drop(
     tx: sa.Connection, batch: Sequence[tuple[Stored, Message]], keys: Keys
 ) -> tuple[list[Message], list[log.Entry]]:
     """Those messages that speak of nobody who was forgotten, and the log's entries of the others, whose bodies go."""
-    if not batch or tx.execute(sa.select(tombstones.c.hash).limit(1)).first() is None:
-        return [message for _, message in batch], []
-    carried = {one for _, message in batch for one in (*message.identifiers, *message.carried)}
-    hashes = {keys.tombstone(one): one for one in carried}
-    found = bulk.select_by(tx, tombstones, ("hash", "until"), "hash", hashes)
-    until = {hashes[one]: limit for one, limit in found}
+    until = tombstones.buried(tx, {one for _, message in batch for one in _carried(message)}, keys) if batch else {}
     kept, entries, gone = [], [], []
     for stored, message in batch:
-        buried = [until[one] for one in (*message.identifiers, *message.carried) if one in until]
-        if any(limit is None or message.at <= limit for limit in buried):
+        if any(message.at <= until.get(one, -1) for one in _carried(message)):
             entries.append(log.forgotten(stored, REASON))
             gone.append(stored.id)
         else:
             kept.append(message)
     inbox.empty(tx, gone)
     return kept, entries
+
+
+def _carried(message: Message) -> tuple[Identifier, ...]:
+    return (*message.identifiers, *message.carried)
 
 
 # -- who asks -------------------------------------------------------------------------------------------------------
@@ -110,14 +108,24 @@ def obey(tx: sa.Connection, stored: Stored, order: Mapping[str, Json], house: Ho
     return effect
 
 
-def delete(tx: sa.Connection, batch: Sequence[tuple[Stored, Message]], house: House) -> list[log.Entry]:
-    """Do what Segment's ``delete`` calls say, each with its own event time."""
-    entries = []
+def delete(
+    tx: sa.Connection, batch: Sequence[tuple[Stored, Message]], house: House
+) -> tuple[list[log.Entry], set[int]]:
+    """Do what Segment's ``delete`` calls say, each with its own event time; and the identifiers that this concerns."""
+    entries, changed, names = [], set(), []
     for stored, message in batch:
-        said = [erase(tx, one, message.at, stored, house).said for one in message.identifiers]
-        inbox.empty(tx, [stored.id])
-        entries.append(log.forgotten(stored, "; ".join(said) or "it names nobody"))
-    return entries
+        effects = [erase(tx, one, message.at, stored, house, unread=False) for one in message.identifiers]
+        names += [(one, _until(message.at)) for effect in effects for one in effect.names]
+        changed |= {one for effect in effects for one in effect.changed}
+        entries.append(log.forgotten(stored, "; ".join(effect.said for effect in effects) or "it names nobody"))
+    inbox.empty(tx, [stored.id for stored, _ in batch])
+    _erase_messages(tx, _unread(tx, names))  # one look through the quarantine for all of them
+    return entries, changed
+
+
+def _until(at: Milliseconds) -> Milliseconds:
+    """The end of a time's minute, so that no minute of sightings is cut."""
+    return (at // MINUTE + 1) * MINUTE - 1
 
 
 def erase(
@@ -128,35 +136,58 @@ def erase(
     house: House,
     *,
     suppress: bool = False,
+    unread: bool = True,
 ) -> Effect:
-    """Forget the person of an identifier up to the end of a time's minute."""
+    """Forget the person of an identifier up to the end of a time's minute.
+
+    Args: unread False leaves it to the caller to look through what nobody could read.
+    """
     identity.take_lease(tx)
-    until = (at // MINUTE + 1) * MINUTE - 1
+    until = _until(at)
     graph = Graph(tx, house.rules)
-    hashes = (
-        {Identifier("anonymous_id", digest) for digest in digests(identifier.value)} if _is_email(identifier) else set()
-    )
+    hashes = tombstones.hashes_of({identifier})
     found = graph.find({identifier, *hashes})
     known = found.get(identifier)
+    if known is not None and known.apart:
+        return Effect(said=HUB.format(n=known.degree))
     person = _person(graph, known, until) if known else Person()
     person.own |= {one.id: one for name, one in found.items() if name in hashes}
+    spoken = _messages_of(tx, graph, person, until) - {stored.id}
+    person.own |= _only_in(tx, spoken, person)
     names = {identifier, *(one.identifier for one in person.own.values())}
-    _bury(tx, names, None if suppress else until, stored, house.keys)
-    spoken = (_messages_of(tx, graph, person, until) | _unread(tx, names, until)) - {stored.id}
-    changed = _erase_identity(tx, person, until, house.rules, house.keys)
+    tombstones.bury(tx, names, None if suppress else until, stored.message_id, house.keys)
+    spoken |= (_unread(tx, [(one, until) for one in names]) - {stored.id}) if unread else set()
+    gone, changed = _erase_identity(tx, person, until, house.rules)
     deliveries = _erase_messages(tx, spoken)
-    counts = {"identifiers": len(person.own), "messages": len(spoken), "deliveries": deliveries}
-    forever = ", and nothing of theirs is taken in again" if suppress else ""
     contested = known is not None and graph.is_contested(known.id)
     said = (CONTESTED if contested else "") + (
-        f"forgotten up to {iso(until)}: {_n(len(person.own), 'identifier')}, {_n(len(spoken), 'message')},"
-        f" {_n(deliveries, 'delivery', 'deliveries')}{forever}"
+        f"forgotten up to {iso(until)}: {_n(len(gone), 'identifier')}, {_n(len(spoken), 'message')},"
+        f" {_n(deliveries, 'delivery', 'deliveries')}"
     )
-    return Effect(said=said, changed=changed, erased=counts)
+    return Effect(
+        said=said + (", and nothing of theirs is taken in again" if suppress else ""),
+        changed=changed,
+        erased={"identifiers": len(gone), "messages": len(spoken), "deliveries": deliveries},
+        names=names,
+    )
 
 
-def _is_email(identifier: Identifier) -> bool:
-    return identifier.type == "email"
+def _only_in(tx: sa.Connection, spoken: set[int], person: Person) -> dict[int, Node]:
+    """The identifiers that nothing but these messages named, and whose links to hers do not count: refused, they were
+    never hers by evidence, and yet they are held because of her.
+    """
+    own = set(person.own)
+    fallen = bulk.select_by(tx, links, ("a_id", "b_id"), "a_id", own, "not stands")
+    fallen += bulk.select_by(tx, links, ("a_id", "b_id"), "b_id", own, "not stands")
+    named = {end for pair in fallen for end in pair} - own - set(person.shared)
+    for side in ("a_id", "b_id"):
+        named -= {one for (one,) in bulk.select_by(tx, links, (side,), side, named, "stands")}
+    elsewhere = {
+        one
+        for one, message in bulk.select_by(tx, mentions, ("identifier_id", "message"), "identifier_id", named)
+        if message not in spoken
+    }
+    return components.nodes_of(tx, named - elsewhere)
 
 
 def _n(n: int, one: str, more: str = "") -> str:
@@ -202,7 +233,7 @@ def _alone(graph: Graph, browsers: set[int], own: set[int], doomed: set[standing
     others = {
         b
         for a, b, kind, minute, *_ in bulk.select_joined(graph.tx, standing.BUCKETS, standing.PAIR, pairs)
-        if a not in own and (a, b, kind, minute) not in doomed
+        if a not in own and kind in Kind.OWNING and (a, b, kind, minute) not in doomed
     }
     return browsers - others
 
@@ -219,27 +250,35 @@ def _cluster_of(graph: Graph, known: Node, until: Milliseconds) -> int | None:
 
 def _messages_of(tx: sa.Connection, graph: Graph, person: Person, until: Milliseconds) -> set[int]:
     """The messages up to a time that carry an identifier of theirs, or a shared one while it was theirs."""
-    rows = bulk.select_by(tx, mentions, ("message",), "identifier_id", person.own, f"at <= {until:d}")
+    by_operators = f"(at <= {until:d} or said_by = {remember.OPERATOR:d})"
+    rows = bulk.select_by(tx, mentions, ("message",), "identifier_id", person.own, by_operators)
     found = {message for (message,) in rows}
-    for one, at, message in bulk.select_by(
-        tx, mentions, ("identifier_id", "at", "message"), "identifier_id", person.shared, f"at <= {until:d}"
-    ):
-        if person.cluster is None:
-            continue
+    if person.cluster is None:
+        return found
+    columns = ("identifier_id", "at", "message")
+    shared = bulk.select_by(tx, mentions, columns, "identifier_id", person.shared, f"at <= {until:d}")
+    graph.around("owners", [(one, at) for one, at, _ in shared if person.shared[one].browser])
+    for one, at, message in shared:
         owner = graph.browser_owner(one, at) if person.shared[one].browser else graph.owner(one, at)
         if owner == person.cluster:
             found.add(message)
     return found
 
 
-def _unread(tx: sa.Connection, names: set[Identifier], until: Milliseconds) -> set[int]:
-    """Quarantined messages in whose text one of these names stands: nobody could read them, so no index knows them."""
+def _unread(tx: sa.Connection, wanted: Sequence[tuple[Identifier, Milliseconds]]) -> set[int]:
+    """Quarantined messages in whose text one of these names stands: nobody could read them, so no index knows them.
+
+    Args: wanted are (name, received until).
+    """
+    if not wanted:
+        return set()
     quarantined = sa.select(messages.c.id).where(messages.c.outcome == Outcome.QUARANTINED)
     found: set[int] = set()
     last = 0
     while ids := list(tx.scalars(quarantined.where(messages.c.id > last).order_by(messages.c.id).limit(PAGE))):
         for one in inbox.by_ids(tx, ids):
-            if one.received_at <= until and any(_names(text, names) for text in (one.body, one.envelope) if text):
+            names = {name for name, until in wanted if one.received_at <= until}
+            if names and any(_names(text, names) for text in (one.body, one.envelope) if text):
                 found.add(one.id)
         last = ids[-1]
     return found
@@ -271,26 +310,13 @@ def _texts(body: str) -> Iterator[str]:
             waiting += value
 
 
-def _bury(tx: sa.Connection, names: set[Identifier], until: Milliseconds | None, stored: Stored, keys: Keys) -> None:
-    """Leave a tombstone for each identifier, and for the hashes that some sources send instead of an email."""
-    hashes = {digest for one in names if one.type == "email" for digest in digests(one.value)}
-    rows = {keys.tombstone(one) for one in names | {Identifier("anonymous_id", digest) for digest in hashes}}
-    bulk.insert_rows(
-        tx,
-        tombstones,
-        ("hash", "until", "message"),
-        [(one, until, stored.message_id) for one in sorted(rows)],
-        UPSERT_TOMBSTONE,
-    )
-
-
 # -- 2. identity ----------------------------------------------------------------------------------------------------
 
 
-def _erase_identity(tx: sa.Connection, person: Person, until: Milliseconds, rules: Rules, keys: Keys) -> set[int]:
-    """Erase their sightings, links and identifiers; the identifiers of others that this concerns."""
+def _erase_identity(tx: sa.Connection, person: Person, until: Milliseconds, rules: Rules) -> tuple[set[int], set[int]]:
+    """Erase their sightings, links and identifiers; who is gone, and the identifiers of others that this concerns."""
     if not person.own and not person.doomed:
-        return set()
+        return set(), set()
     own = set(person.own)
     alive = {one for (one,) in bulk.select_by(tx, mentions, ("identifier_id",), "identifier_id", own, _lives(until))}
     gone = own - alive
@@ -301,16 +327,17 @@ def _erase_identity(tx: sa.Connection, person: Person, until: Milliseconds, rule
     for side in ("a_id", "b_id"):
         _delete_sightings(tx, pairs, side, own, until)
     _delete_minutes(tx, person.doomed)
-    lost_links = _drop_implied(tx, gone)
+    unvouched = _begin_anew(tx, {one: person.own[one] for one in alive}, until)
+    lost_links = _drop_implied(tx, gone) | _drop_implied(tx, unvouched, side="a_id")
     _unhash(tx, gone)
+    _erase_record(tx, own, gone, until)  # first, for what stands depends on choices and revocations
     turned = standing.settle(tx, pairs, rules)
     hubs = components.turn(tx, rules, turned.gained, turned.lost | lost_links)
     counters.add(tx, "links", turned.links - len(lost_links))
     _delete_links(tx, pairs)
-    _erase_rows(tx, person, gone, until)
-    _begin_anew(tx, {one: person.own[one] for one in alive}, until)
+    _erase_rows(tx, gone)
     tally.close()
-    return (others | hubs | alive) - gone
+    return gone, (others | hubs | alive) - gone
 
 
 def _lives(until: Milliseconds) -> str:
@@ -338,13 +365,14 @@ def _delete_minutes(tx: sa.Connection, minutes: set[standing.Minute]) -> None:
         tx.exec_driver_sql(f"delete from sightings where {where}", sorted(minutes))  # noqa: S608 - marks
 
 
-def _drop_implied(tx: sa.Connection, gone: set[int]) -> set[standing.Pair]:
-    """End the implied links of identifiers that go; the pairs that stood."""
+def _drop_implied(tx: sa.Connection, ids: set[int], side: str = "") -> set[standing.Pair]:
+    """End the implied links of identifiers that go, or (as stronger ends) are vouched for no more; those that stood."""
     lost: set[standing.Pair] = set()
-    for side in ("a_id", "b_id"):
-        rows = bulk.select_by(tx, links, ("a_id", "b_id"), side, gone, "kind = 'implied' and stands")
+    for end in (side,) if side else ("a_id", "b_id"):
+        where = USER_IMPLIED if side else "kind = 'implied'"
+        rows = bulk.select_by(tx, links, ("a_id", "b_id"), end, ids, f"{where} and stands")
         lost |= {(a, b) for a, b in rows}
-        bulk.delete_rows(tx, links, side, gone, "kind = 'implied'")
+        bulk.delete_rows(tx, links, end, ids, where)
     return lost
 
 
@@ -359,19 +387,16 @@ def _unhash(tx: sa.Connection, gone: set[int]) -> None:
 
 
 def _delete_links(tx: sa.Connection, pairs: set[standing.Pair]) -> None:
-    """Links of which no sighting is left."""
+    """Links of which no sighting is left; implied ones never had any."""
     mark = "?" if tx.dialect.name == "sqlite" else "%s"
+    shown = "select 1 from sightings s where s.a_id = links.a_id and s.b_id = links.b_id and s.kind = links.kind"
+    where = f"a_id = {mark} and b_id = {mark} and not stands and kind <> 'implied' and not exists ({shown})"
     if pairs:
-        tx.exec_driver_sql(
-            f"""delete from links where a_id = {mark} and b_id = {mark} and not stands and not exists (
-                select 1 from sightings s where s.a_id = links.a_id and s.b_id = links.b_id and s.kind = links.kind)""",  # noqa: S608 - marks
-            sorted(pairs),
-        )
+        tx.exec_driver_sql(f"delete from links where {where}", sorted(pairs))  # noqa: S608 - marks
 
 
-def _erase_rows(tx: sa.Connection, person: Person, gone: set[int], until: Milliseconds) -> None:
-    """What else was remembered of them, up to the time; and the identifiers of which nothing later is known."""
-    own = set(person.own)
+def _erase_record(tx: sa.Connection, own: set[int], gone: set[int], until: Milliseconds) -> None:
+    """What else was remembered of them, up to the time; of who is gone also what operators said later."""
     minute = until // MINUTE
     for table, where in (
         (mentions, f"at <= {until:d}"),
@@ -382,22 +407,29 @@ def _erase_rows(tx: sa.Connection, person: Person, gone: set[int], until: Millis
         (opaque_ids, f"last_at <= {until:d}"),
     ):
         bulk.delete_rows(tx, table, "identifier_id", own, where)
+    bulk.delete_rows(tx, mentions, "identifier_id", gone)
     for side in ("browser_id", "profile_id"):
         bulk.delete_rows(tx, landings, side, own, f"at <= {until:d}")
     for side in ("a_id", "b_id"):
         bulk.delete_rows(tx, revoked_buckets, side, gone)
-        bulk.delete_rows(tx, links, side, gone)
-        bulk.delete_rows(tx, sightings, side, gone)
     hashes = [one for (one,) in bulk.select_by(tx, identifiers, ("profile_hash",), "id", gone)]
     for side in ("left_hash", "right_hash"):
         ids = [one for (one,) in bulk.select_by(tx, revocations, ("id",), side, hashes)]
         tx.execute(sa.delete(revocations).where(revocations.c.id.in_(ids)))
+
+
+def _erase_rows(tx: sa.Connection, gone: set[int]) -> None:
+    """The identifiers of which nothing later is known. Their numbers are never used again."""
+    identity.remember_last_number(tx)
+    for side in ("a_id", "b_id"):
+        bulk.delete_rows(tx, links, side, gone)
+        bulk.delete_rows(tx, sightings, side, gone)
     bulk.delete_rows(tx, email_hashes, "identifier_id", gone)
     bulk.delete_rows(tx, identifiers, "id", gone)
 
 
-def _begin_anew(tx: sa.Connection, alive: Mapping[int, Node], until: Milliseconds) -> None:
-    """The times of identifiers that were met again later: from what is left of them."""
+def _begin_anew(tx: sa.Connection, alive: Mapping[int, Node], until: Milliseconds) -> set[int]:
+    """The times of identifiers that were met again later: from what is left of them. Those nobody vouches for then."""
     rows = bulk.select_by(
         tx, mentions, ("identifier_id", "at", "message", "said_by"), "identifier_id", alive, _lives(until)
     )
@@ -416,6 +448,7 @@ def _begin_anew(tx: sa.Connection, alive: Mapping[int, Node], until: Millisecond
         carried = min((at for at, _, said_by in moments if said_by == remember.SITE), default=None)
         changes.append((one, first_at, first_message, max(moments)[0], carried))
     bulk.update_rows(tx, identifiers, ("id",), ("first_at", "first_message", "last_at", "carried_at"), changes)
+    return {one for one, *_, carried in changes if carried is None}
 
 
 # -- 3. payloads ----------------------------------------------------------------------------------------------------

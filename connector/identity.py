@@ -29,10 +29,13 @@ from connector.messages import MINUTE, Identifier, Kind, Message, Milliseconds
 from connector.resolve import Node
 from connector.rules import Rules
 from connector.standing import Pair
-from connector.tables import COUNTS, email_hashes, identifiers, links, sightings
+from connector.tables import COUNTS, email_hashes, facts, identifiers, links, sightings
 
 IDENTITY_LEASE: Final = 0x636F6E6E
 """The advisory lock under which one worker at a time writes identity on PostgreSQL."""
+
+LAST_NUMBER: Final = "last_identifier"
+"""The row of ``facts`` that remembers the highest number of an identifier."""
 
 UPSERT_SIGHTING: Final = """on conflict (a_id, b_id, kind, minute) do update set
     first_message = case when (excluded.first_at, excluded.first_message)
@@ -152,7 +155,7 @@ def _look_up_identifiers(tx: sa.Connection, plan: Plan, lessons: Mapping[Identif
     for row in bulk.select_by(tx, identifiers, NODE_COLUMNS, "value", {one.value for one in lessons}):
         one = plan.add(node(row))
         plan.same_value.setdefault(one.identifier.value, []).append(one)
-    next_id = tx.exec_driver_sql("select coalesce(max(id), 0) from identifiers").scalar_one()
+    next_id = _last_number(tx)
     for identifier in sorted(lessons, key=rules.strength):
         lesson = lessons[identifier]
         if identifier in plan.ids:
@@ -164,6 +167,24 @@ def _look_up_identifiers(tx: sa.Connection, plan: Plan, lessons: Mapping[Identif
         plan.new.append(plan.add(one))
         plan.same_value.setdefault(identifier.value, []).append(one)
         plan.touched.add(one.id)
+
+
+def _last_number(tx: sa.Connection) -> int:
+    """The highest number that an identifier ever had: one that was forgotten is not given to somebody else."""
+    highest = tx.exec_driver_sql("select coalesce(max(id), 0) from identifiers").scalar_one()
+    noted = tx.execute(sa.select(facts.c.value).where(facts.c.name == LAST_NUMBER)).scalar()
+    return max(int(highest), int(noted or 0))
+
+
+def remember_last_number(tx: sa.Connection) -> None:
+    """Note the highest number, before identifiers are erased."""
+    bulk.insert_rows(
+        tx,
+        facts,
+        ("name", "value"),
+        [(LAST_NUMBER, str(_last_number(tx)))],
+        "on conflict (name) do update set value = excluded.value",
+    )
 
 
 def _learn(plan: Plan, one: Node, lesson: Lesson) -> None:

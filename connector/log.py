@@ -11,13 +11,14 @@ import orjson
 import sqlalchemy as sa
 
 from connector import bulk, counters
+from connector.masking import mask
 from connector.messages import MINUTE, Identifier, Message, Milliseconds, Outcome, Stored
 from connector.outbox import Ids
 from connector.stitch import Case, Evidence, Placement
 from connector.tables import mentions, messages, traits
 
 PERSONAL = (
-    "type", "event", "vendor", "notes", "user_id", "anonymous_id", "evidence", "recipient_id", "vendor_profile_id",
+    "event", "vendor", "notes", "user_id", "anonymous_id", "evidence", "recipient_id", "vendor_profile_id",
     "vendor_user_id", "browser_id", "identifiers", "taught",
 )  # fmt: skip
 """What of a row may tell of a person."""
@@ -79,8 +80,8 @@ def entry(
         outcome,
         reason,
         orjson.dumps(message.notes).decode() if message.notes else None,
-        ids.user_id if message.email else message.user_id,
-        ids.anonymous_id if message.email else message.anonymous_id,
+        ids.user_id if message.email or outcome == Outcome.ECHO else message.user_id,
+        ids.anonymous_id if message.email or outcome == Outcome.ECHO else message.anonymous_id,
         placement.arrived_usable if placement else None,
         orjson.dumps(placement.evidence).decode() if placement and placement.evidence else None,
         case.recipient if case else None,
@@ -114,16 +115,26 @@ def _told(message: Message, numbers: Mapping[Identifier, int] | None) -> tuple[s
         return None, None
     taught = [(numbers[a], numbers[b], kind) for a, b, kind in message.links]
     return (
-        orjson.dumps([numbers[one] for one in message.identifiers]).decode(),
+        orjson.dumps([numbers[one] for one in dict.fromkeys((*message.identifiers, *message.carried))]).decode(),
         orjson.dumps(taught).decode() if taught else None,
     )
 
 
-def act(stored: Stored, kind: str, at: Milliseconds, reason: str, notes: Sequence[str] = ()) -> Entry:
-    """What an operator did. Args: notes are what came of it, a sentence each."""
+def act(
+    stored: Stored,
+    kind: str,
+    at: Milliseconds,
+    reason: str,
+    notes: Sequence[str] = (),
+    taught: Sequence[tuple[int, int, str]] = (),
+) -> Entry:
+    """What an operator did. Args: notes are what came of it, a sentence each; taught the link that it made."""
+    told = orjson.dumps([mask(note) for note in notes]).decode() if notes else None
+    ends = orjson.dumps(sorted({end for a, b, _ in taught for end in (a, b)})).decode() if taught else None
     row = (
         stored.id, stored.source, stored.message_id, kind, None, None, at, stored.received_at,
-        stored.authenticated, Outcome.LEARNED, reason, orjson.dumps(notes).decode() if notes else None, *[None] * 10,
+        stored.authenticated, Outcome.LEARNED, mask(reason), told, *[None] * 8, ends,
+        orjson.dumps(taught).decode() if taught else None,
     )  # fmt: skip
     return Entry(row, ())
 
@@ -192,7 +203,7 @@ def forget(tx: sa.Connection, inbox_ids: Iterable[int], reason: str) -> None:
         "source",
         "message_id",
     )
-    rows = bulk.select_by(tx, messages, columns, "id", inbox_ids)
+    rows = bulk.select_by(tx, messages, columns, "id", inbox_ids, f"outcome <> '{Outcome.FORGOTTEN}'")
     bulk.update_rows(
         tx,
         messages,

@@ -6,6 +6,7 @@ module makes the orders, and does them by ``repair``, ``forget`` and the queue.
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Sequence
 from typing import Any, Final
@@ -22,6 +23,7 @@ from connector.tables import messages
 
 SOURCE: Final = "operator"
 REPAIRS: Final = ("link", "unlink", "restore")
+ADDRESS: Final = re.compile(r"[^\s@<>()\"',;]+@[^\s@<>()\"',;]+")
 
 
 def retry_quarantined(
@@ -119,7 +121,9 @@ def perform(tx: sa.Connection, stored: Stored, order: dict[str, Json], house: Ho
     reason = str(order.get("reason") or "")[:500]
     operator = str(order.get("operator") or "")[:100]
     said = effect.said + (f"; by {operator}" if operator else "") + (f"; reason given: {reason}" if reason else "")
-    log.write(tx, [log.act(stored, kind, at, said, effect.notes)])
+    if kind == "forget":
+        said = ADDRESS.sub("(an address)", said)  # not even masked: it may be hers
+    log.write(tx, [log.act(stored, kind, at, said, effect.notes, effect.taught)])
     return effect
 
 

@@ -27,7 +27,7 @@ class BadOrder(ConnectorError):
 
 def require_type(rules: Rules, type_name: str) -> None:
     """Raises: BadOrder if there is no such type of identifier."""
-    if type_name not in rules.types and not type_name.endswith(("_profile_id", "_user_id")):
+    if not rules.is_type(type_name):
         known = ", ".join(rules.types)
         raise BadOrder(f"type: expected one of {known}, <vendor>_profile_id or <vendor>_user_id")
 
@@ -119,6 +119,8 @@ def pair(left: Identifier, right: Identifier) -> tuple[Identifier, Identifier]:
 def require_joinable(rules: Rules, left: Identifier, right: Identifier) -> None:
     """Raises: BadOrder if no evidence could ever join these, nor may an operator."""
     browser = "anonymous_id" in (left.type, right.type)
+    if left.type == right.type == "anonymous_id":
+        raise BadOrder("two browsers are never one: link each of them to the person it belongs to")
     if browser and (rules.is_role(left) or rules.is_role(right)):
         raise BadOrder(
             "this address is one that several people read (role_addresses in identity.toml): it belongs to accounts,"

@@ -232,7 +232,8 @@ def waiting_for(tx: sa.Connection, changed: Iterable[int], seen: Iterable[int]) 
 
 def erase(tx: sa.Connection, inbox_ids: Iterable[int]) -> list[int]:
     """Empty whatever answers these messages. What has not arrived never leaves; the messages of that."""
-    rows = bulk.select_by(tx, outbox, ("id", "inbox_id", "destination", "status"), "inbox_id", inbox_ids)
+    columns = ("id", "inbox_id", "destination", "status")
+    rows = bulk.select_locked(tx, outbox, columns, "inbox_id", inbox_ids)  # for one may be on its way
     unsent = [row for row in rows if row[3] in UNSENT]
     bulk.update_rows(tx, outbox, ("id",), ("body",), [(row[0], "") for row in rows])
     bulk.update_rows(tx, outbox, ("id",), ("status",), [(row[0], DROPPED) for row in unsent])

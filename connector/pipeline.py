@@ -40,7 +40,7 @@ def process(tx: sa.Connection, batch: Sequence[Stored], house: House, now: Milli
     batch = log.unprocessed(tx, batch)
     entries: list[log.Entry] = []
     acts = operate.act(tx, [one for one in batch if one.source == operate.SOURCE], house, now)
-    valid = _read([one for one in batch if one.source != operate.SOURCE], house, entries)
+    valid = _read(tx, [one for one in batch if one.source != operate.SOURCE], house, entries)
     deletes = [one for one in valid if one[1].type == "delete"]
     messages, forgotten = forget.drop(tx, [one for one in valid if one[1].type != "delete"], house.keys)
     recorded = identity.record(tx, messages, house.rules, house.keys)
@@ -51,14 +51,16 @@ def process(tx: sa.Connection, batch: Sequence[Stored], house: House, now: Milli
     _withdraw(tx, messages, recorded, house)
     withdraw.waiting(tx, recorded.changed, house)
     if deletes:
-        log.write(tx, forget.delete(tx, deletes, house))
+        entries, freed = forget.delete(tx, deletes, house)
+        log.write(tx, entries)
+        recorded.changed |= freed
     recorded.changed |= acts.changed
     held.release(tx, recorded, Graph(tx, house.rules) if deletes else graph, house, now)
 
 
 def learn(tx: sa.Connection, batch: Sequence[Stored], house: House) -> None:
     """Only what these elements teach: nothing is decided and nothing leaves. For histories that are read again."""
-    messages, _ = forget.drop(tx, [one for one in _read(batch, house, []) if one[1].type != "delete"], house.keys)
+    messages, _ = forget.drop(tx, [one for one in _read(tx, batch, house, []) if one[1].type != "delete"], house.keys)
     identity.record(tx, messages, house.rules, house.keys)
 
 
@@ -72,7 +74,9 @@ def set_aside(tx: sa.Connection, batch: Sequence[Stored], error: Exception) -> N
 # -- validate -----------------------------------------------------------------------------------------------------
 
 
-def _read(batch: Sequence[Stored], house: House, entries: list[log.Entry]) -> list[tuple[Stored, Message]]:
+def _read(
+    tx: sa.Connection, batch: Sequence[Stored], house: House, entries: list[log.Entry]
+) -> list[tuple[Stored, Message]]:
     """The messages that are valid and not our own coming back; the others go to the log at once."""
     messages = []
     for stored in batch:
@@ -82,6 +86,7 @@ def _read(batch: Sequence[Stored], house: House, entries: list[log.Entry]) -> li
             entries.append(log.quarantined(stored, error.reasons))
             continue
         if validate.is_echo(message, house.reader):
+            inbox.empty(tx, [stored.id])  # it says nothing that we did not say, and forgetting would not find it
             entries.append(
                 log.entry(message, Outcome.ECHO, "an event of ours that came back: nothing to learn, nothing to send")
             )

@@ -18,7 +18,7 @@ from typing import Final
 import orjson
 import sqlalchemy as sa
 
-from connector import bulk, identity, log, outbox, remember, standing, stitch
+from connector import bulk, identity, log, outbox, remember, standing, stitch, tombstones
 from connector.addressing import ids_of
 from connector.graph import Graph
 from connector.house import House
@@ -31,6 +31,8 @@ from connector.tables import outbox as deliveries
 
 MOST: Final = 10_000
 """Email events around an act that are looked at, the newest."""
+
+FOREVER: Final = 1 << 62
 
 LISTED: Final = 1_000
 """Changed events that the log names one by one."""
@@ -64,17 +66,32 @@ class Moved:
         return f"{self.what.replace('_', ' ')}: {self.message}, from {_named(self.before)} to {_named(self.after)}"
 
 
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A person around an act: their id, what they are known by, and which of the browsers concerned are theirs now."""
+
+    id: str
+    identifiers: tuple[Identifier, ...]
+    browsers: tuple[str, ...]
+
+    def told(self) -> dict[str, Json]:
+        named = [{"type": one.type, "value": one.value} for one in self.identifiers]
+        return {"profile_id": self.id, "identifiers": named, "browsers": list(self.browsers)}
+
+
 @dataclass(slots=True)
 class Effect:
     """What an act did: identifiers about which something is new, profiles before and after, events that moved."""
 
     said: str = ""
     changed: set[int] = field(default_factory=set)
-    before: list[str] = field(default_factory=list)
-    after: list[str] = field(default_factory=list)
+    before: list[Profile] = field(default_factory=list)
+    after: list[Profile] = field(default_factory=list)
     moved: list[Moved] = field(default_factory=list)
     released: int = 0
     erased: dict[str, int] = field(default_factory=dict)
+    names: set[Identifier] = field(default_factory=set)
+    taught: list[tuple[int, int, str]] = field(default_factory=list)
 
     def add(self, other: Effect) -> None:
         self.changed |= other.changed
@@ -87,7 +104,10 @@ class Effect:
         """The effect as data, for a preview."""
         return {
             "said": self.said,
-            "profiles": {"before": self.before, "after": self.after},
+            "profiles": {
+                "before": [one.told() for one in self.before],
+                "after": [one.told() for one in self.after],
+            },
             "events": [one.told() for one in self.moved],
             "erased": self.erased,
         }
@@ -99,18 +119,25 @@ def repair(
     """Do a ``link``, ``unlink`` or ``restore``; the store has changed when this returns."""
     identity.take_lease(tx)
     pairs, ends = _concerned(tx, order, house)
+    buried = tombstones.buried(tx, [_identifier(one) for one in _named_in(order)], house.keys)
+    if order["type"] == "link" and any(at <= until for until in buried.values()):
+        return Effect(said="not linked: one of the two was forgotten on request, and stays so")
     watch = _Watch(tx, house, ends | {end for pair in pairs for end in pair})
+    taught: list[tuple[int, int, str]] = []
     if order["type"] == "link":
         left, right = _identifier(order["left"]), _identifier(order["right"])
         message = _manual(stored, left, right, at, house)
         recorded = identity.record(tx, [message], house.rules, house.keys)
+        taught = [(recorded.ids[a], recorded.ids[b], kind) for a, b, kind in message.links]
         changed, said = recorded.changed, f"linked {_type(left)} and {_type(right)} by hand"
     else:
         said = _note(tx, stored, order, at, house)
         changed = identity.reconsider(tx, pairs, house.rules)
     _mention(tx, order, stored, at, ends)
     effect = watch.close(changed, correct=bool(order.get("correct")), now=now)
-    effect.said = f"{said}: {_summary(effect)}"
+    effect.taught = taught
+    known = "" if pairs or order["type"] != "unlink" else " (no such link is known yet)"
+    effect.said = f"{said}{known}: {_summary(effect)}"
     return effect
 
 
@@ -237,7 +264,7 @@ class _Watch:
         self._ids = self._around(ids)
         self._events = self._email_events()
         self._before = self._ids_now()
-        self._profiles = self._profile_ids()
+        self._profiles = self._people()
 
     def close(self, changed: set[int], *, correct: bool, now: Milliseconds) -> Effect:
         after = self._ids_now()
@@ -247,7 +274,7 @@ class _Watch:
             if _differs(ids, self._before[event][2])
             for one in self._follow(case, placement, ids, correct=correct, now=now)
         ]
-        return Effect(changed=changed, before=self._profiles, after=self._profile_ids(), moved=moved)
+        return Effect(changed=changed, before=self._profiles, after=self._people(), moved=moved)
 
     def _around(self, ids: set[int]) -> set[int]:
         """These, all others of their components, and of a browser those who were identified on it."""
@@ -273,12 +300,35 @@ class _Watch:
         told = ids_of(self._tx, placements, graph)
         return {case.inbox_id: (case, one, ids) for case, one, ids in zip(listed, placements, told, strict=True)}
 
-    def _profile_ids(self) -> list[str]:
+    def _people(self) -> list[Profile]:
+        """Who there is around the act, each with those of the browsers concerned that are theirs."""
         graph = Graph(self._tx, self._house.rules)
         graph.load(self._ids)
-        clusters = {graph.cluster(one) for one in self._ids} - {None}
-        found = (graph.profile_id(one, self._house.keys) for one in clusters)
-        return sorted(one for one in found if one is not None)
+        theirs: dict[int, list[str]] = {}
+        for one in sorted(self._ids):
+            owner = self._owner(graph, one) if one in graph.nodes and graph.nodes[one].browser else None
+            if owner is not None:
+                theirs.setdefault(owner, []).append(graph.nodes[one].identifier.value)
+        clusters = ({graph.cluster(one) for one in self._ids if one in graph.nodes} | set(theirs)) - {None}
+        return sorted(
+            (
+                Profile(
+                    graph.profile_id(one, self._house.keys) or "",
+                    tuple(sorted((graph.nodes[m].identifier for m in graph.members(one)), key=graph.rules.strength)),
+                    tuple(sorted(theirs.get(one, ()))),
+                )
+                for one in clusters
+                if one is not None
+            ),
+            key=lambda profile: profile.id,
+        )
+
+    @staticmethod
+    def _owner(graph: Graph, browser: int) -> int | None:
+        """Whose a browser is now."""
+        sighting = graph.owning_sighting(browser, FOREVER)
+        graph.load([sighting.a] if sighting else [])
+        return graph.browser_owner(browser, FOREVER)
 
     def _follow(
         self, case: Case, placement: Placement, ids: Ids, *, correct: bool, now: Milliseconds
@@ -289,6 +339,7 @@ class _Watch:
             .join(messages, messages.c.id == deliveries.c.inbox_id)
             .where(deliveries.c.inbox_id == case.inbox_id, deliveries.c.status.in_(("pending", "delivered", "dead")))
             .order_by(deliveries.c.id.desc())  # what left last is what is believed downstream
+            .with_for_update(of=deliveries)  # nobody begins to send it meanwhile
         ).all()
         for row in rows:
             body = orjson.loads(row.body) if row.body else None

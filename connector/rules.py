@@ -24,6 +24,7 @@ VENDOR: Final = "vendor"
 BUILT_IN: Final = ("user_id", "email", "phone", VENDOR, "anonymous_id")
 NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,59}")
 HUB_LIMIT: Final = 20
+MOST: Final = 1_000_000_000
 OPT_OUT: Final = "opt_out"
 """The category under which an opt-out flag is remembered."""
 
@@ -116,6 +117,11 @@ class Rules:
         """``info@``, ``support@`` …: an address that several people read never names a browser."""
         return identifier.type == "email" and identifier.value.partition("@")[0] in self.role_addresses
 
+    def is_type(self, name: str) -> bool:
+        """Is there such a type of identifier?"""
+        vendors = name.endswith(("_profile_id", "_user_id")) and NAME.fullmatch(name) is not None
+        return name in self.types or vendors
+
     def external_type(self, name: object) -> Type | None:
         """The type that ``context.externalIds`` calls so, if it is listed; a browser is none of them."""
         for one in self.types.values():
@@ -179,7 +185,7 @@ def _type(name: str, rank: int, entry: object, hub_limit: int, blocked: tuple[re
     if name == "user_id" and limit != 1:
         raise MappingError(f"{WHERE}: {here} limit: it must be 1, or two known people could be one profile")
     normalise = entry.get("normalise", "trim")
-    if normalise not in NORMALISERS:
+    if not isinstance(normalise, str) or normalise not in NORMALISERS:
         raise MappingError(f"{WHERE}: {here} normalise: expected one of {', '.join(NORMALISERS)}, found {normalise!r}")
     return Type(
         name,
@@ -228,7 +234,7 @@ def _section(table: Mapping[str, Any], name: str, known: set[str] | None = None)
 
 
 def _whole(where: str, value: object) -> int:
-    if type(value) is not int or value < 1:
+    if type(value) is not int or not 1 <= value <= MOST:
         raise MappingError(f"{WHERE}: {where}: expected a whole number from 1, found {value!r}")
     return value
 
@@ -244,14 +250,14 @@ def _patterns(where: str, value: object) -> tuple[re.Pattern[str], ...]:
     for text in _texts(where, value):
         try:
             found.append(re.compile(text))
-        except re.error as error:
+        except (re.error, OverflowError) as error:
             raise MappingError(f"{WHERE}: {where}: {text!r} is not a regular expression: {error}") from error
     return tuple(found)
 
 
 def _duration(where: str, value: object) -> Milliseconds:
     duration = duration_ms(value) if isinstance(value, str) else None
-    if duration is None:
+    if duration is None or duration > 3_650 * DAY:
         raise MappingError(f"{WHERE}: {where}: expected a duration such as 7d, 12h or 60s, found {value!r}")
     return duration
 
@@ -266,5 +272,6 @@ def _fingerprint(table: Mapping[str, Any], hub_limit: int) -> str:
         ],
         "blocked": table.get("blocked", []),
         "consent": sorted(table.get("consent", {}).get("required", [])),
+        "opt_out": bool(table.get("consent", {}).get(OPT_OUT)),
     }
     return hashlib.sha256(orjson.dumps(told)).hexdigest()[:32]

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from connector import bulk, derive, remember
 from connector.components import JOINING
-from connector.derive import Progress
+from connector.derive import SIGHTING, Progress
 from connector.house import House
 from connector.identity import UPSERT_SIGHTING
 from connector.messages import MINUTE, Identifier, Milliseconds
@@ -50,7 +50,6 @@ BROWSERS: Final = 2_000
 EVENTS: Final = 500
 NAMED: Final = ("recipient_id", "vendor_profile_id", "vendor_user_id", "browser_id")
 
-SIGHTING: Final = ("a_id", "b_id", "kind", "minute", "browser", "first_at", "first_message", "last_at", "last_message")
 IDENTIFIER: Final = ("id", "type", "value", "first_at", "first_message", "last_at", "carried_at", "profile_hash")
 
 UPSERT_IDENTIFIER: Final = """on conflict (value, type) do update set
@@ -292,8 +291,6 @@ class Copy:
     def _turned(self, row: bulk.Row, kinds: dict[int, Identifier]) -> bulk.Row | None:
         """A sighting as these rules see it: the stronger end first; None if they see none."""
         a, b, *rest = row
-        if self.rules.is_role(kinds[a]) and row[4]:
-            return None
         if self.rules.strength(kinds[a]) > self.rules.strength(kinds[b]):
             a, b = b, a
         a, b = self.moved.get(a, a), self.moved.get(b, b)

@@ -142,7 +142,7 @@ def _segment_email(stored: Stored, call: Mapping[str, Json], source: Source, rea
     if call["event"] in source.machine_opens:
         properties["machine_open"] = True
     vouched = known is not None and known.user_id == "segment" and vendor_user is not None
-    carried = (Identifier("user_id", vendor_user.value),) if vouched and vendor_user else ()
+    carried = distinct(rules.identify("user_id", vendor_user.value) if vouched and vendor_user else None)
     identifiers = distinct(recipient, vendor_user, anonymous)
     if name and not identifiers and not blocked:
         raise InvalidMessage(["the event names nobody: it carries no address, and its ids are values that many share"])
@@ -190,7 +190,7 @@ def _vendor_message(stored: Stored, payload: Mapping[str, Json], source: Source,
         ignored=ignored or _not_counted(stored, source.provider, blocked, reader),
         forward=source.forward,
     )
-    carried = (Identifier("user_id", user.value),) if user and source.user_id == "segment" else ()
+    carried = distinct(rules.identify("user_id", user.value) if user and source.user_id == "segment" else None)
     person = distinct(own_email, profile, user)
     if recipient and own_email != recipient:
         notes.append("mailed to another address than the profile's own: the two were not linked")

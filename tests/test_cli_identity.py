@@ -212,7 +212,7 @@ def test_hubs_are_listed_with_what_would_release_them(
 def test_a_link_is_shown_and_asked_for_before_it_is_made(run: Run, known: Store) -> None:
     line = "link user_id U1 anonymous_id b2 --reason 'she called us' --operator kim"
     refused = run(line, 1, "n\n")
-    assert refused.stdout.startswith("Profiles: ")
+    assert refused.stdout.startswith("\nPeople now: ")
     assert refused.stderr.endswith("Do this? [y/N]: n\nNothing was changed.\n")
     assert orders(known) == 0
     done = run(line, 0, "y\n")
@@ -238,7 +238,7 @@ def test_a_link_that_would_make_one_person_of_two_is_refused_with_the_reason(run
     assert "a person has at most 1 user_id: this link would make one person of user_id U1 and user_id U2" in words
     told = json.loads(run("link user_id U1 user_id U2 --reason x --yes --json", 1).stdout)
     assert (told["refused"], told["act"], told["pair"]["joined"]) == (True, None, False)
-    assert "belongs to nobody" in run("link anonymous_id b8 anonymous_id b9 --reason x --yes", 1).stdout
+    assert "two browsers are never one" in run("link anonymous_id b8 anonymous_id b9 --reason x --yes", 1).stderr
     assert (orders(known), digest(known)) == (0, before)
 
 

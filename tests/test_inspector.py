@@ -17,11 +17,11 @@ from flask.testing import FlaskClient
 
 from connector import answers, inbox, inspector
 from connector import app as doors
-from connector.answers.masking import mask
 from connector.bodies import READERS
 from connector.elements import dedupe_key
 from connector.inspector.access import WINDOW_SECONDS, WRONG, Access
 from connector.inspector.pages import percent, sentence
+from connector.masking import mask
 from connector.messages import Received
 from connector.store import Store
 from tests.told import NOW, call, configured, feed, house, identify, opened, page

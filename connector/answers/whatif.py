@@ -27,10 +27,13 @@ PAGE: Final = 500
 EXAMPLES: Final = 50
 """Profiles and events of each kind that are named; the others are counted."""
 
-REREAD: Final = "the messages were read again by the new file, from the first on"
+REREAD: Final = (
+    "the new file reads messages otherwise, so all of them were read again by it; once it is in use it reads new"
+    " messages so, and what was read before stays"
+)
 REREAD_PARTLY: Final = (
     "the new file reads messages otherwise: those whose bodies are still kept were read again; of the others, what they"
-    " said counts as it was read then"
+    " said counts as it was read then. Once the file is in use it reads new messages so"
 )
 RESOLVED: Final = "the new file reads messages as the old one did, so the record was resolved again as it is"
 
@@ -100,7 +103,7 @@ def _imagine(tx: sa.Connection, then: sa.Connection, house: House, other: House,
 def reads(rules: Rules) -> object:
     """How these rules read a message: everything that decides what it carries."""
     types = sorted((one.name, one.paths, one.external_ids, one.rank, one.normalise) for one in rules.types.values())
-    return types, rules.landings, rules.opt_out, sorted(rules.required)
+    return types, rules.landings, rules.opt_out, sorted(rules.required), sorted(rules.role_addresses)
 
 
 def _any_body_gone(tx: sa.Connection) -> bool:

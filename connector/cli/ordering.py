@@ -121,12 +121,18 @@ def tell_repair(told: dict[str, Any], words: Words) -> None:
             words.say(f"  {hinted(sentence)}")
         return
     profiles = told["profiles"]
-    words.say(f"Profiles: {_listed(profiles['before'])}  ->  {_listed(profiles['after'])}")
+    same = profiles["before"] == profiles["after"]
+    for when, listed in () if same else (("now", profiles["before"]), ("then", profiles["after"])):
+        words.title(f"People {when}: {len(listed)}")
+        for one in listed[:SHOWN]:
+            words.say(f"  {_person(one)}")
+        if len(listed) > SHOWN:
+            words.say(f"  … and {len(listed) - SHOWN} more (--json lists them)")
     if told["released"]:
         words.say(f"Held events that leave by it: {told['released']}")
     if told["events"]:
         tell_events(told["events"], words)
-    elif profiles["before"] == profiles["after"] and not told["released"]:
+    elif same and not told["released"]:
         words.say("Nothing that is known changes by it; it counts for what comes.")
     else:
         words.say("No email event that was placed changes its visitor.")
@@ -155,5 +161,8 @@ def _ids(ids: dict[str, Any]) -> str:
     return " + ".join(f"{name} {value}" for name, value in named if value) or "nobody"
 
 
-def _listed(profiles: Sequence[str]) -> str:
-    return ", ".join(profiles) or "none"
+def _person(one: dict[str, Any]) -> str:
+    named = ", ".join(f"{name['type']} {name['value']}" for name in one["identifiers"][:10])
+    more = len(one["identifiers"]) - 10
+    browsers = f"; browsers {', '.join(one['browsers'][:10])}" if one["browsers"] else ""
+    return f"{one['profile_id'][:8]}…  {named}{f' and {more} more' if more > 0 else ''}{browsers}"

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from connector.answers.masking import mask
+from connector.masking import mask
 
 COLORS: Final = {
     "stitched": "green",

@@ -14,12 +14,12 @@ from flask import Blueprint, Response, g, redirect, render_template, request, ur
 from werkzeug.wrappers import Response as AnyResponse
 
 from connector import answers, verify
-from connector.answers.masking import mask
 from connector.answers.message import name_of
 from connector.elements import dumps
 from connector.house import House
 from connector.inspector.access import COOKIE, SESSION_SECONDS, VARIABLE, WINDOW_SECONDS, Access
 from connector.inspector.api import OUTCOMES, BadParameter, number, refuse_nul
+from connector.masking import mask
 from connector.messages import Json
 from connector.store import Store
 
