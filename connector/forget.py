@@ -57,6 +57,9 @@ CONTESTED: Final = (
 
 REASON: Final = "its person was forgotten on request"
 PAGE: Final = 1_000
+STANDING: Final = f"""
+    select l.a_id, l.b_id from {{asked}} q join links l on l.a_id = q.a_id and l.b_id = q.b_id
+    where l.stands and l.{components.JOINING}"""  # noqa: S608 - names of ours
 USER_IMPLIED: Final = "kind = 'implied' and a_id in (select id from identifiers where type = 'user_id')"
 ESCAPED: Final = re.compile(r"\\u([0-9a-fA-F]{4})")
 
@@ -332,7 +335,8 @@ def _erase_identity(tx: sa.Connection, person: Person, until: Milliseconds, rule
     _unhash(tx, gone)
     _erase_record(tx, own, gone, until)  # first, for what stands depends on choices and revocations
     turned = standing.settle(tx, pairs, rules)
-    hubs = components.turn(tx, rules, turned.gained, turned.lost | lost_links)
+    joined = {(a, b) for a, b, *_ in bulk.select_joined(tx, STANDING, standing.PAIR, sorted(lost_links))}
+    hubs = components.turn(tx, rules, turned.gained, turned.lost | (lost_links - joined))
     counters.add(tx, "links", turned.links - len(lost_links))
     _delete_links(tx, pairs)
     _erase_rows(tx, gone)

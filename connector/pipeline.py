@@ -34,8 +34,11 @@ def take(tx: sa.Connection, limit: int) -> list[Stored]:
     return inbox.take(tx, limit)
 
 
-def process(tx: sa.Connection, batch: Sequence[Stored], house: House, now: Milliseconds) -> None:
-    """Everything that follows from these elements. They were taken from the inbox in this transaction."""
+def process(tx: sa.Connection, batch: Sequence[Stored], house: House, now: Milliseconds) -> bool:
+    """Everything that follows from these elements. They were taken from the inbox in this transaction.
+
+    Returns whether somebody was forgotten: what the store keeps beside its tables should be emptied then.
+    """
     identity.take_lease(tx)
     batch = log.unprocessed(tx, batch)
     entries: list[log.Entry] = []
@@ -56,6 +59,7 @@ def process(tx: sa.Connection, batch: Sequence[Stored], house: House, now: Milli
         recorded.changed |= freed
     recorded.changed |= acts.changed
     held.release(tx, recorded, Graph(tx, house.rules) if deletes else graph, house, now)
+    return bool(deletes or acts.names)
 
 
 def learn(tx: sa.Connection, batch: Sequence[Stored], house: House) -> None:

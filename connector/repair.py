@@ -95,6 +95,7 @@ class Effect:
 
     def add(self, other: Effect) -> None:
         self.changed |= other.changed
+        self.names |= other.names
 
     @property
     def notes(self) -> list[str]:
@@ -122,6 +123,8 @@ def repair(
     buried = tombstones.buried(tx, [_identifier(one) for one in _named_in(order)], house.keys)
     if order["type"] == "link" and any(at <= until for until in buried.values()):
         return Effect(said="not linked: one of the two was forgotten on request, and stays so")
+    if order["type"] == "link" and {_identifier(order[end]).type for end in ("left", "right")} == {"anonymous_id"}:
+        return Effect(said="not linked: two browsers are never one")
     watch = _Watch(tx, house, ends | {end for pair in pairs for end in pair})
     taught: list[tuple[int, int, str]] = []
     if order["type"] == "link":

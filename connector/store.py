@@ -87,6 +87,15 @@ class Store:
         finally:
             self._writer.release()
 
+    def empty_log(self) -> None:
+        """Write SQLite's log into the file and cut it: what was erased can be read in it until it is overwritten."""
+        if self.sqlite and self._writer.acquire(LOCK_SECONDS):
+            try:
+                with _translated(), self.engine.connect() as connection:
+                    connection.exec_driver_sql("pragma wal_checkpoint(truncate)")
+            finally:
+                self._writer.release()
+
     def dispose(self) -> None:
         self.engine.dispose()
 
@@ -188,6 +197,7 @@ def _sqlite(database_url: str, read_only: bool) -> sa.Engine:
             "synchronous=full",  # committed means on disk: 200 is a promise
             "foreign_keys=off",
             "cache_size=-32768",
+            "secure_delete=on",  # what is erased is overwritten
             "temp_store=memory",
             "mmap_size=268435456",
             "wal_autocheckpoint=16000",  # pages: a large store is touched all over, and a page may be again

@@ -139,7 +139,9 @@ def stitch_once(store: Store, house: House, now: Milliseconds, limit: int = BATC
     try:
         with store.writing() as tx:
             batch = pipeline.take(tx, limit)
-            pipeline.process(tx, batch, house, now)
+            forgotten = pipeline.process(tx, batch, house, now)
+        if forgotten:
+            store.empty_log()
     except StoreUnavailable:
         raise
     except Exception as error:  # a defect in the stages: its message is kept, visible and replayable

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 from connector import counters, identity, inbox, lessons, operate, pipeline, worker
 from connector.errors import StoreUnavailable
 from connector.house import House
-from connector.messages import Message, Received
+from connector.messages import Identifier, Message, Received
 from connector.store import Store
 from connector.tables import messages
 from tests import streams
@@ -139,3 +140,15 @@ def test_what_waited_for_a_hub_leaves_when_the_limit_is_raised(store: Store) -> 
     assert outcomes(store)[event.message_id] == "stitched_late"
     assert left(store)[event.message_id]["userId"] == "u2"
     assert not worker.adopt_rules(store, raised)
+
+
+def test_of_who_is_forgotten_nothing_is_left_in_the_files(sqlite_store: Store) -> None:
+    """SQLite's log and its free pages keep what was deleted, unless they are told not to."""
+    her = "gone.for.good@x.test"
+    rules = streams.default()
+    stored(sqlite_store, identify(0, "B1", "u1", her), streams.sourced(1, her))
+    worker.stitch_once(sqlite_store, rules, NOW)
+    stored(sqlite_store, operate.forget(NOW, Identifier("email", her), reason="she asked"))
+    worker.stitch_once(sqlite_store, rules, NOW)
+    file = Path(str(sqlite_store.engine.url.database))
+    assert her.encode() not in b"".join(one.read_bytes() for one in file.parent.glob(f"{file.name}*"))

@@ -184,7 +184,9 @@ def _strangers(graph: Graph, house: House, one: Node, other: Node) -> dict[str, 
         for a, b, kind in taken_back
     ]
     change += ["`connector unlink --undo` of the act that took the link back"] if taken_back else []
-    if not keeping:
+    if not keeping and one.identifier.type == other.identifier.type == "user_id":
+        words.append("Two userIds are never one person, whatever evidence there is.")
+    elif not keeping:
         words.append("No evidence joins them.")
         change.append(EVIDENCE)
     return _told([one, other], kept_apart=keeping, would_change=change, in_words=words)
