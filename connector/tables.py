@@ -109,6 +109,9 @@ identifiers = sa.Table(
     Index("identifiers_component", "component_id"),
     Index("identifiers_profile", "profile_hash"),
     Index("identifiers_apart", "id", sqlite_where=sa.text("apart"), postgresql_where=sa.text("apart")),
+    # Room on the page for a row's next version: its times move at nearly every sighting, and with it no index entry has
+    # to (measured among a million people: the update cost three times as much without).
+    postgresql_with={"fillfactor": 80},
 )
 
 # Digests of every known email, so that a hash-shaped anonymousId is recognised in either order of arrival.

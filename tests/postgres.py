@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -73,8 +73,8 @@ class Server:
 
 
 @contextmanager
-def running_server() -> Iterator[Server]:
-    """The server, for as long as the block lasts.
+def running_server(*more: str) -> Iterator[Server]:
+    """The server, for as long as the block lasts. Args: more are settings of one that is started here.
 
     Raises: NoPostgres if there is none and none can be started.
     """
@@ -87,7 +87,7 @@ def running_server() -> Iterator[Server]:
         yield Server(url, "named by CONNECTOR_TEST_POSTGRES")
         return
     source = binaries()
-    with _folder("/tmp") as folder, _folder(_fast_disk()) as disk, _started(source, folder, disk) as url:
+    with _folder("/tmp") as folder, _folder(_fast_disk()) as disk, _started(source, folder, disk, more) as url:
         yield Server(url, f"started from {source}")
 
 
@@ -131,7 +131,7 @@ def binaries() -> Path:
 
 
 @contextmanager
-def _started(source: Path, folder: Path, disk: Path) -> Iterator[str]:
+def _started(source: Path, folder: Path, disk: Path, more: Sequence[str]) -> Iterator[str]:
     who = _unprivileged()
     bin_folder = _readable(source, folder, who)
     data, log = disk / "data", folder / "log"
@@ -140,7 +140,7 @@ def _started(source: Path, folder: Path, disk: Path) -> Iterator[str]:
         os.chown(disk, who["user"], who["group"])
     _initdb(bin_folder, data, folder, who)
     command = [str(bin_folder / "postgres"), "-D", str(data), "-k", str(folder)]
-    for setting in SETTINGS:
+    for setting in (*SETTINGS, *more):
         command += ["-c", setting]
     with log.open("wb") as output:
         server = subprocess.Popen(

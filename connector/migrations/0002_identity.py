@@ -29,6 +29,7 @@ def upgrade() -> None:
     _extend("sightings", _of_standing)
     if op.get_bind().dialect.name != "sqlite":
         _by_code_points()
+        op.execute("alter table identifiers set (fillfactor = 80)")  # room for a row's next version beside it
     op.execute("update mentions set said_by = 1 where message in (select id from messages where vendor is null)")
     _note_identifiers()
     _tables()
