@@ -16,9 +16,9 @@ import sqlalchemy as sa
 
 from connector import forget as erasing
 from connector import inbox, log, queue, repair
+from connector.effect import Effect
 from connector.house import House
 from connector.messages import Identifier, Json, Milliseconds, Outcome, Received, Stored
-from connector.repair import Effect
 from connector.tables import messages
 
 SOURCE: Final = "operator"

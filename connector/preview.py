@@ -13,10 +13,10 @@ import sqlalchemy as sa
 
 from connector import answers, counters, held, identity, inbox, operate, scratch
 from connector.answers import parts
+from connector.effect import Effect
 from connector.graph import Graph
 from connector.house import House
 from connector.messages import Identifier, Json, Milliseconds, Outcome, Received
-from connector.repair import Effect
 from connector.resolve import Node
 from connector.store import Store
 
