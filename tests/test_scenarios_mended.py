@@ -75,7 +75,7 @@ def test_of_a_forgetting_the_log_keeps_no_address_that_its_reason_names(sqlite_s
     scene = Scene(sqlite_store)
     scene.arrives(identify(0, "b1", None, GONE))
     scene.arrives(operate.forget(NOW, email(GONE), reason=f"{GONE} asked by mail"))
-    assert GONE not in scene.text()
+    assert GONE.partition("@")[2] not in scene.text()  # not even masked
 
 
 def test_a_change_of_ranks_turns_the_links_that_are_stored(sqlite_store: Store) -> None:
