@@ -6,7 +6,7 @@ A choice holds from its minute on, until another one. In a minute with a refusal
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -31,6 +31,17 @@ class Choices:
 
     def refused(self, one: int, at: Milliseconds) -> str | None:
         """The category that this identifier had refused at a time, None if there is none."""
+        return next(self._refusals(one, at), None)
+
+    def all_refused(self, one: int, at: Milliseconds) -> frozenset[str]:
+        """Every category that this identifier had refused at a time."""
+        return frozenset(self._refusals(one, at))
+
+    def any_refused(self, ids: Iterable[int], at: Milliseconds) -> str | None:
+        """The category that one of these had refused at a time."""
+        return min((found for one in ids if (found := self.refused(one, at)) is not None), default=None)
+
+    def _refusals(self, one: int, at: Milliseconds) -> Iterator[str]:
         minute = at // MINUTE
         for category in self.categories.get(one, ()):
             made = self.made[one, category]
@@ -39,12 +50,7 @@ class Choices:
                 continue
             when, denied, granted = made[place]
             if denied if when == minute else not granted:
-                return category
-        return None
-
-    def any_refused(self, ids: Iterable[int], at: Milliseconds) -> str | None:
-        """The category that one of these had refused at a time."""
-        return min((found for one in ids if (found := self.refused(one, at)) is not None), default=None)
+                yield category
 
     def has_refused(self, one: int) -> bool:
         """Did this identifier ever refuse anything?"""

@@ -318,7 +318,8 @@ def _choices(
         one
         for one, at in chosen
         for then in (at, at + MINUTE)
-        if (before.refused(one, then) is None) != (after.refused(one, then) is None)
+        # each category by itself: what one hides now, it may not hide until the other's next choice
+        if before.all_refused(one, then) != after.all_refused(one, then)
     }
     pairs = {(a, b) for a, b, _ in plan.seen if a in refusing or b in refusing} | plan.fallen
     earlier = consent.of_messages(tx, altered, rules)

@@ -176,6 +176,24 @@ def test_an_opt_out_flag_stops_it_and_its_being_false_lets_it_go_on(
     }  # fmt: skip
 
 
+@ORDERS
+def test_a_refusal_that_another_one_hides_at_first_counts_once_that_is_taken_back(
+    sqlite_store: Store, order: Arrange
+) -> None:
+    scene = Scene(sqlite_store, asking())
+
+    def flagged(minutes: float, out: bool, *whom: str) -> Received:
+        return identify(minutes, *whom, context={"traits": {"opted_out": out}})
+
+    event = sourced(5, JANE)
+    scene.arrives(
+        *order([page(1.5, "B1", "u1"), flagged(1.6, True, "B1", "u1"), flagged(3, False, "B1", "u1", JANE), event])
+    )
+    scene.happens(chosen(1, "B2", "u1", JOE, analytics=False))
+    assert scene.people() == {frozenset({"u1"}), frozenset({JANE}), frozenset({JOE})}
+    assert scene.visitor(event) == (None, None, None, False)
+
+
 def test_categories_that_are_not_required_do_not_stop_anything(sqlite_store: Store) -> None:
     scene = Scene(sqlite_store, asking())
     event = sourced(50, JANE)
