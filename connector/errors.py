@@ -41,8 +41,16 @@ class PayloadError(ConnectorError):
     """The body is not JSON at all: 400. Anything that is JSON is stored instead."""
 
 
+class CutShort(PayloadError):
+    """The sender, or somebody on the way, broke off in the middle: 400, and the same request may be whole next time."""
+
+
 class StoreUnavailable(ConnectorError):
     """The store could not commit in time: 503, and the sender tries again."""
+
+
+class Unreachable(ConnectorError):
+    """Somebody else's server, without which a sender cannot be known, does not answer: 503, and it tries again."""
 
 
 class InvalidMessage(ConnectorError):
