@@ -87,11 +87,16 @@ def select_by(
 
 
 def select_locked(
-    tx: sa.Connection, table: sa.Table, columns: Sequence[str], key: str, values: Iterable[Any]
+    tx: sa.Connection,
+    table: sa.Table,
+    columns: Sequence[str],
+    key: str,
+    values: Iterable[Any],
+    condition: str = "true",
 ) -> list[Row]:
     """As ``select_by``, and nobody else changes these rows before the transaction ends (on SQLite nobody can)."""
     lock = "" if tx.dialect.name == "sqlite" else f" order by {columns[0]} for update"
-    return select_by(tx, table, columns, key, values, f"true{lock}")
+    return select_by(tx, table, columns, key, values, f"{condition}{lock}")
 
 
 def select_joined(tx: sa.Connection, query: str, asked: Sequence[tuple[str, str]], rows: Sequence[Row]) -> list[Row]:

@@ -1,7 +1,8 @@
 """Which browsers landed from a mail, and may be taken for its addressee's: the guards of ``clicked`` links.
 
 A click proves who was mailed, not who reads: mails are forwarded, and scanners open every link. So a landing counts
-only if no machine clicked at that moment and no other browser had carried the token shortly before.
+only if no machine clicked at that moment (one that its platform flagged, or one of a sweep: ``sweeps``) and no other
+browser had carried the token shortly before.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ LANDINGS: Final = """
     and not exists (select 1 from landings e where e.token = l.token and e.browser_id = l.browser_id and e.at < l.at)
     and not exists (select 1 from machine_clicks m where m.identifier_id = :profile
                     and m.at between l.at - :machine and l.at + :machine)
+    and not exists (select 1 from clicks c where c.profile_id = :profile and c.swept
+                    and c.at between l.at - :machine and l.at + :machine)
     and not exists (select 1 from landings o where o.token = l.token and o.browser_id <> l.browser_id
                     and o.at >= l.at - :alone and o.at < l.at)
     group by l.browser_id order by l.browser_id limit 200"""

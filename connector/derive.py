@@ -2,7 +2,8 @@
 
     1. Forget what was derived.       2. Hashes of emails, and the anonymousIds that are one.
     3. Links, from sightings; implied ones, from values.      4. Which of them stand.
-    5. Degrees, and who is a hub.     6. Components.          7. The numbers that are kept instead of counted.
+    5. Degrees, and who is a hub.     6. Components.          7. Which clicks are a scanner's.
+    8. The numbers that are kept instead of counted.
 
 It works in pages, so memory is bounded, and by the same rooms that keep the caches up to date (``standing``,
 ``components``). ``connector rebuild`` proves that it changes nothing; a scratch copy of the record (``scratch``) comes
@@ -16,7 +17,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from connector import bulk, components, counters, standing
+from connector import bulk, components, counters, standing, sweeps
 from connector.components import JOINS
 from connector.graph import NODE_COLUMNS, Graph, node
 from connector.identifiers import digests
@@ -102,6 +103,7 @@ def rebuild(tx: sa.Connection, rules: Rules, keys: Keys, progress: Progress = no
     for page in _pages(tx):
         _group(tx, page)
         progress("grouping", len(page))
+    sweeps.settle_all(tx, rules)
     _recount(tx, rules, progress)
 
 

@@ -19,7 +19,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from connector import bulk, components, erasing, identity, inbox, log, outbox, remember, standing, tombstones
+from connector import bulk, components, erasing, identity, inbox, log, outbox, remember, standing, sweeps, tombstones
 from connector.effect import Effect
 from connector.erasing import Person
 from connector.graph import Graph
@@ -29,6 +29,7 @@ from connector.keys import Keys
 from connector.messages import MINUTE, Identifier, Json, Kind, Message, Milliseconds, Outcome, Stored, iso
 from connector.resolve import Node
 from connector.tables import (
+    NAMELESS,
     links,
     mentions,
     messages,
@@ -93,7 +94,7 @@ def delete(
         changed |= {one for effect in effects for one in effect.changed}
         entries.append(log.forgotten(stored, "; ".join(effect.said for effect in effects) or "it names nobody"))
     inbox.empty(tx, [stored.id for stored, _ in batch])
-    _erase_messages(tx, _unread(tx, names))  # one look through the quarantine for all of them
+    _erase_messages(tx, _unread(tx, names), house)  # one look through the quarantine for all of them
     return entries, changed
 
 
@@ -132,7 +133,7 @@ def erase(
     tombstones.bury(tx, names, None if suppress else until, stored.message_id, house.keys)
     spoken |= (_unread(tx, [(one, until) for one in names]) - {stored.id}) if unread else set()
     gone, changed = erasing.erase_identity(tx, person, until, house.rules)
-    deliveries = _erase_messages(tx, spoken)
+    deliveries = _erase_messages(tx, spoken, house)
     contested = known is not None and graph.is_contested(known.id)
     said = (CONTESTED if contested else "") + (
         f"forgotten up to {iso(until)}: {_n(len(gone), 'identifier')}, {_n(len(spoken), 'message')},"
@@ -240,21 +241,21 @@ def _messages_of(tx: sa.Connection, graph: Graph, person: Person, until: Millise
 
 
 def _unread(tx: sa.Connection, wanted: Sequence[tuple[Identifier, Milliseconds]]) -> set[int]:
-    """Quarantined messages in whose text one of these names stands: nobody could read them, so no index knows them.
+    """Messages in whose text one of these names stands and that no index knows by it: what nobody could read, and what
+    names nobody whom it is about.
 
     Args: wanted are (name, received until).
     """
-    if not wanted:
-        return set()
-    quarantined = sa.select(messages.c.id).where(messages.c.outcome == Outcome.QUARANTINED)
     found: set[int] = set()
-    last = 0
-    while ids := list(tx.scalars(quarantined.where(messages.c.id > last).order_by(messages.c.id).limit(PAGE))):
-        for one in inbox.by_ids(tx, ids):
-            names = {name for name, until in wanted if one.received_at <= until}
-            if names and any(_names(text, names) for text in (one.body, one.envelope) if text):
-                found.add(one.id)
-        last = ids[-1]
+    for condition in (messages.c.outcome == Outcome.QUARANTINED, sa.text(NAMELESS)) if wanted else ():
+        asked = sa.select(messages.c.id).where(condition)
+        last = 0
+        while ids := list(tx.scalars(asked.where(messages.c.id > last).order_by(messages.c.id).limit(PAGE))):
+            for one in inbox.by_ids(tx, ids):
+                names = {name for name, until in wanted if one.received_at <= until}
+                if names and any(_names(text, names) for text in (one.body, one.envelope) if text):
+                    found.add(one.id)
+            last = ids[-1]
     return found
 
 
@@ -287,8 +288,9 @@ def _texts(body: str) -> Iterator[str]:
 # -- 2. payloads ----------------------------------------------------------------------------------------------------
 
 
-def _erase_messages(tx: sa.Connection, inbox_ids: set[int]) -> int:
+def _erase_messages(tx: sa.Connection, inbox_ids: set[int], house: House) -> int:
     """Empty these messages and whatever answers them; how many deliveries had not left or can be sent again."""
+    sweeps.forget(tx, inbox_ids, house.rules)
     log.forget(tx, inbox_ids, REASON)
     inbox.empty(tx, inbox_ids)
     return len(outbox.erase(tx, inbox_ids))

@@ -48,6 +48,14 @@ class Keys:
         """A link token of an email platform, which opens the profile of whoever has it, as it may be stored."""
         return self._hash("token", token)
 
+    def delivery(self, source: str, vendor: str, addressee: Identifier, mail: str) -> str:
+        """One mail to one person, by which the clicks on its links are held together."""
+        return self._hash("delivery", source, vendor, *addressee, mail)
+
+    def hyperlink(self, link: str) -> str:
+        """A link in a mail, which may name its reader, as it may be stored."""
+        return self._hash("hyperlink", link)
+
     def link_id(self, stronger: Identifier, weaker: Identifier, kind: str) -> str:
         return self._hash("link", *stronger, *weaker, kind)[:24]
 

@@ -1,34 +1,28 @@
-"""``mappings/identity.toml``, compiled: the types of identifiers with rank, limits and paths, and what guards a link.
+"""What ``mappings/identity.toml`` says: the types of identifiers with rank, limits and paths, and what guards a link.
 
-Checked at start: an error names file and key, what was expected and what was found.
+``rules_file`` reads and checks it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
-import orjson
-
-from connector.errors import MappingError
 from connector.identifiers import CONTROL, MAX_VALUE, NORMALISERS
-from connector.messages import DAY, MINUTE, Identifier, Kind, Milliseconds, duration_ms
+from connector.messages import DAY, MINUTE, SECOND, Identifier, Milliseconds
 
 WHERE: Final = "identity.toml"
 VENDOR: Final = "vendor"
 """The section that stands for every ``<vendor>_profile_id`` and ``<vendor>_user_id``."""
 
-BUILT_IN: Final = ("user_id", "email", "phone", VENDOR, "anonymous_id")
 NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,59}")
 HUB_LIMIT: Final = 20
-MOST: Final = 1_000_000_000
+SWEEP_LINKS: Final = 3
+SWEEP_WITHIN: Final = "1s"
 OPT_OUT: Final = "opt_out"
 """The category under which an opt-out flag is remembered."""
-
-TOP: Final = frozenset({"blocked", "role_addresses", "hub_limit", "types", "landings", "clicked", "consent"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +58,8 @@ class Rules:
     """The file, compiled. required and opt_out say without whose consent nothing is kept.
 
     alone_ms: no other browser may have carried a link's token that long before. machine_ms: how near a machine's
-    click spoils a landing. fingerprint: of everything by which people are resolved, so that a change is noticed.
+    click spoils a landing. sweep_links: so many different links of one mail, clicked within sweep_ms, were clicked by a
+    scanner; 0 for no such rule. fingerprint: of everything by which people are resolved, so that a change is noticed.
     """
 
     types: Mapping[str, Type]
@@ -77,6 +72,8 @@ class Rules:
     opt_out: tuple[str, ...] = ()
     alone_ms: Milliseconds = 7 * DAY
     machine_ms: Milliseconds = MINUTE
+    sweep_links: int = SWEEP_LINKS
+    sweep_ms: Milliseconds = SECOND
     fingerprint: str = ""
 
     def type_of(self, name: str) -> Type:
@@ -128,150 +125,3 @@ class Rules:
             if one.name != "anonymous_id" and (name == one.name or name in one.external_ids):
                 return one
         return None
-
-
-def load(table: Mapping[str, Any], own_prefix: str = "") -> Rules:
-    """The rules in a parsed ``identity.toml``.
-
-    Raises: MappingError naming the key, what was expected and what was found.
-    """
-    unknown = set(table) - TOP
-    if unknown:
-        raise MappingError(f"{WHERE}: '{min(unknown)}' is not a key of it; expected {', '.join(sorted(TOP))}")
-    hub_limit = _whole("hub_limit", table.get("hub_limit", HUB_LIMIT))
-    blocked = _patterns("blocked", table.get("blocked", []))
-    types = {
-        name: _type(name, rank, entry, hub_limit, blocked)
-        for rank, (name, entry) in enumerate(_section(table, "types").items(), start=1)
-    }
-    for needed in ("user_id", "email", "anonymous_id", VENDOR):
-        if needed not in types:
-            raise MappingError(f"{WHERE}: [types.{needed}] is missing; every Segment message needs it")
-    if max(types.values(), key=lambda one: one.rank).name != "anonymous_id":
-        raise MappingError(f"{WHERE}: [types.anonymous_id] must come last: a browser names a person least of all")
-    vendor = types.pop(VENDOR)
-    clicked = _section(table, "clicked", {"alone", "machine"})
-    consent = _section(table, "consent", {"required", OPT_OUT})
-    return Rules(
-        types=types,
-        vendor=vendor,
-        role_addresses=frozenset(_texts("role_addresses", table.get("role_addresses", []))),
-        own_prefix=own_prefix,
-        limits={name: one.limit for name, one in types.items() if one.limit is not None},
-        landings=_landings(table.get("landings", []), types),
-        required=frozenset(_texts("[consent] required", consent.get("required", []))),
-        opt_out=tuple(_texts("[consent] opt_out", consent.get(OPT_OUT, []))),
-        alone_ms=_duration("[clicked] alone", clicked.get("alone", "7d")),
-        machine_ms=_duration("[clicked] machine", clicked.get("machine", "60s")),
-        fingerprint=_fingerprint(table, hub_limit),
-    )
-
-
-def _type(name: str, rank: int, entry: object, hub_limit: int, blocked: tuple[re.Pattern[str], ...]) -> Type:
-    here = f"[types.{name}]"
-    if not isinstance(entry, dict):
-        raise MappingError(f"{WHERE}: {here}: expected a section, found {entry!r}")
-    if name not in BUILT_IN and (not NAME.fullmatch(name) or name.endswith(("_profile_id", "_user_id"))):
-        raise MappingError(
-            f"{WHERE}: {here}: expected a name of lower-case letters, digits and _ that ends neither in _profile_id nor"
-            " in _user_id, which are the email platforms' own"
-        )
-    unknown = set(entry) - {"limit", "paths", "normalise", "hub_limit", "blocked", "external_ids"}
-    if unknown:
-        raise MappingError(f"{WHERE}: {here} has the unknown key '{min(unknown)}'")
-    limit = entry.get("limit")
-    if limit is not None:
-        limit = _whole(f"{here} limit", limit)
-    if name == "user_id" and limit != 1:
-        raise MappingError(f"{WHERE}: {here} limit: it must be 1, or two known people could be one profile")
-    normalise = entry.get("normalise", "trim")
-    if not isinstance(normalise, str) or normalise not in NORMALISERS:
-        raise MappingError(f"{WHERE}: {here} normalise: expected one of {', '.join(NORMALISERS)}, found {normalise!r}")
-    return Type(
-        name,
-        rank,
-        limit,
-        tuple(_texts(f"{here} paths", entry.get("paths", []))),
-        normalise,
-        _whole(f"{here} hub_limit", entry.get("hub_limit", hub_limit)),
-        (*blocked, *_patterns(f"{here} blocked", entry.get("blocked", []))),
-        tuple(_texts(f"{here} external_ids", entry.get("external_ids", []))),
-    )
-
-
-def _landings(entries: object, types: Mapping[str, Type]) -> tuple[Landing, ...]:
-    if not isinstance(entries, list):
-        raise MappingError(f"{WHERE}: [[landings]]: expected sections in double brackets, found {entries!r}")
-    found = []
-    for number, entry in enumerate(entries, start=1):
-        here = f"[[landings]] number {number}"
-        if not isinstance(entry, dict) or set(entry) != {"parameter", "type", "kind"}:
-            raise MappingError(f"{WHERE}: {here}: expected exactly parameter, type and kind")
-        one = Landing(*(str(entry[key]) for key in ("parameter", "type", "kind")))
-        vendors = one.type.endswith(("_profile_id", "_user_id")) and NAME.fullmatch(one.type)
-        if one.type == "anonymous_id" or (one.type not in types and not vendors):
-            raise MappingError(
-                f"{WHERE}: {here} type: expected a type of this file or <vendor>_profile_id, found {one.type!r}"
-            )
-        kinds = (Kind.CLICKED, Kind.HINTED, Kind.DECLARED)
-        if one.kind not in kinds or (one.kind == Kind.CLICKED and not one.type.endswith("_profile_id")):
-            raise MappingError(
-                f"{WHERE}: {here} kind: expected {', '.join(kinds)} (clicked for a <vendor>_profile_id only),"
-                f" found {one.kind!r}"
-            )
-        found.append(one)
-    return tuple(found)
-
-
-def _section(table: Mapping[str, Any], name: str, known: set[str] | None = None) -> Mapping[str, Any]:
-    section = table.get(name, {})
-    if not isinstance(section, dict):
-        raise MappingError(f"{WHERE}: [{name}]: expected a section, found {section!r}")
-    unknown = set(section) - known if known is not None else set()
-    if unknown:
-        raise MappingError(f"{WHERE}: [{name}] has the unknown key '{min(unknown)}'")
-    return section
-
-
-def _whole(where: str, value: object) -> int:
-    if type(value) is not int or not 1 <= value <= MOST:
-        raise MappingError(f"{WHERE}: {where}: expected a whole number from 1, found {value!r}")
-    return value
-
-
-def _texts(where: str, value: object) -> Sequence[str]:
-    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise MappingError(f"{WHERE}: {where}: expected a list of texts, found {value!r}")
-    return value
-
-
-def _patterns(where: str, value: object) -> tuple[re.Pattern[str], ...]:
-    found = []
-    for text in _texts(where, value):
-        try:
-            found.append(re.compile(text))
-        except (re.error, OverflowError) as error:
-            raise MappingError(f"{WHERE}: {where}: {text!r} is not a regular expression: {error}") from error
-    return tuple(found)
-
-
-def _duration(where: str, value: object) -> Milliseconds:
-    duration = duration_ms(value) if isinstance(value, str) else None
-    if duration is None or duration > 3_650 * DAY:
-        raise MappingError(f"{WHERE}: {where}: expected a duration such as 7d, 12h or 60s, found {value!r}")
-    return duration
-
-
-def _fingerprint(table: Mapping[str, Any], hub_limit: int) -> str:
-    """Of what decides who is one person: not of the paths and normal forms by which messages are read."""
-    decides = ("limit", "hub_limit", "blocked")
-    told = {
-        "types": [
-            [name, *(entry.get(key, hub_limit if key == "hub_limit" else None) for key in decides)]
-            for name, entry in table["types"].items()
-        ],
-        "blocked": table.get("blocked", []),
-        "consent": sorted(table.get("consent", {}).get("required", [])),
-        "opt_out": bool(table.get("consent", {}).get(OPT_OUT)),
-    }
-    return hashlib.sha256(orjson.dumps(told)).hexdigest()[:32]

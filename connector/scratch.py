@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from connector import bulk, derive, remember
+from connector import bulk, derive, remember, sweeps
 from connector.components import JOINING
 from connector.derive import SIGHTING, Progress
 from connector.house import House
@@ -49,6 +49,7 @@ MOST: Final = 50_000
 BROWSERS: Final = 2_000
 EVENTS: Final = 500
 NAMED: Final = ("recipient_id", "vendor_profile_id", "vendor_user_id", "browser_id")
+WHOSE: Final = ("identifier_id", "browser_id", "profile_id")
 
 IDENTIFIER: Final = ("id", "type", "value", "first_at", "first_message", "last_at", "carried_at", "profile_hash")
 
@@ -298,7 +299,6 @@ class Copy:
 
     def _told(self, page: Sequence[int]) -> None:
         """What else was told of these identifiers."""
-        mark = self.moved
         for table, key, where in (
             (mentions, "identifier_id", self._cut("at")),
             (consents, "identifier_id", self._cut("at")),
@@ -308,12 +308,15 @@ class Copy:
             (landings, "browser_id", self._cut("at")),
         ):
             columns = [column.name for column in table.columns]
-            place = columns.index(key)
-            rows: list[tuple[Any, ...]] = [
-                (*row[:place], mark.get(row[place], row[place]), *row[place + 1 :])
-                for row in bulk.select_by(self.tx, table, columns, key, page, where)
-            ]
+            names = [columns.index(name) for name in WHOSE if name in columns]
+            rows: list[tuple[Any, ...]] = []
+            for row in bulk.select_by(self.tx, table, columns, key, page, where):
+                told = list(row)
+                for place in names:
+                    told[place] = self.moved.get(told[place], told[place])
+                rows.append(tuple(told))
             bulk.insert_rows(self.scratch, table, columns, rows, "on conflict do nothing")
+        sweeps.copy(self.tx, self.scratch, page, self._cut("at"), self.moved)
 
     def _acts(self) -> None:
         """What operators took back, by a time."""

@@ -1,10 +1,10 @@
 """All tables on one page.
 
 The record, which is append-only and which no decision rewrites: ``identifiers``, ``sightings``, ``mentions``,
-``traits``, ``choices``, ``consents``, ``landings``, ``machine_clicks``, ``revocations``, ``revoked_buckets``,
-``tombstones``. Raw bodies (``inbox``) may go sooner.
+``traits``, ``choices``, ``consents``, ``landings``, ``machine_clicks``, ``clicks``, ``revocations``,
+``revoked_buckets``, ``tombstones``. Raw bodies (``inbox``) may go sooner.
 Caches of it, which a rebuild derives again: ``links``, ``email_hashes``, and the columns ``component_id``,
-``email_id``, ``degree``, ``stands``, ``apart`` and ``browser``.
+``email_id``, ``degree``, ``stands``, ``apart``, ``browser`` and ``swept``.
 What we decided and did: ``messages`` (the stitching log), ``outbox``, ``attempts``.
 
 The same definitions serve SQLite and PostgreSQL. Times are integers, milliseconds since 1970 UTC.
@@ -25,6 +25,7 @@ Key: Final = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
 COUNTS: Final = "stands and not apart"
 PEOPLE: Final = f"not browser and {COUNTS}"
 OWNED: Final = f"browser and {COUNTS}"
+NAMELESS: Final = "outcome = 'ignored' and identifiers = '[]'"
 Number: Final = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by themselves only as INTEGER
 
 inbox = sa.Table(
@@ -73,6 +74,8 @@ messages = sa.Table(
     Column("taught", Text),  # the links it was a sighting of, JSON list of [a_id, b_id, kind]
     Index("messages_message", "message_id"),
     Index("messages_outcome", "outcome", "id"),
+    # What names nobody, so that forgetting has to look into its body.
+    Index("messages_nameless", "id", sqlite_where=sa.text(NAMELESS), postgresql_where=sa.text(NAMELESS)),
 )
 
 # Which identifiers a message carried: the timeline of a profile, and what forgetting has to find.
@@ -291,6 +294,21 @@ machine_clicks = sa.Table(
     metadata,
     Column("identifier_id", Number, primary_key=True, autoincrement=False),
     Column("at", BigInteger, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+# Clicks on the links of mails: a scanner is known by how many different ones of a mail it follows at once.
+clicks = sa.Table(
+    "clicks",
+    metadata,
+    Column("delivery", Text, primary_key=True),  # keyed hash of platform, addressee and mail
+    Column("at", BigInteger, primary_key=True),
+    Column("inbox_id", Number, primary_key=True, autoincrement=False),
+    Column("link", Text, nullable=False),  # keyed hash
+    Column("profile_id", BigInteger),  # the vendor profile that clicked, if the message names one
+    Column("swept", Boolean, nullable=False, server_default=sa.false()),  # one of a scanner's sweep
+    Index("clicks_message", "inbox_id"),
+    Index("clicks_profile", "profile_id", "at"),
     sqlite_with_rowid=False,
 )
 

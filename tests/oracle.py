@@ -2,8 +2,8 @@
 
 It shares no code with the stages it judges, keeps nothing between questions and loops over everything, so that it is
 short enough to be compared with the rules sentence by sentence. Evidence in: valid ``Message``s, each once, and the
-acts of operators. Out: people, refused links, owners at a time, traits (``oracle_people``, on ``oracle_evidence``), and
-here the visitor of every email event.
+acts of operators. Out: people, refused links, owners at a time, traits (``oracle_people``, on ``oracle_evidence``),
+landings and a scanner's clicks (``oracle_clicks``), and here the visitor of every email event.
 
 Not told here: forgetting.
 """
@@ -11,12 +11,12 @@ Not told here: forgetting.
 from __future__ import annotations
 
 import re
-from functools import cached_property
 from typing import NamedTuple
 
 from connector.messages import Identifier, Message
+from tests.oracle_clicks import Clicks
 from tests.oracle_evidence import JOINING, MINUTE, OWNING, Act, Evidence, Link, When, read_act
-from tests.oracle_people import People, Person, Refusal
+from tests.oracle_people import Person, Refusal
 
 __all__ = ["Act", "Evidence", "Link", "Oracle", "Person", "Refusal", "Visitor", "When", "read_act"]
 
@@ -45,7 +45,7 @@ class Named(NamedTuple):
     address: Identifier | None
 
 
-class Oracle(People):
+class Oracle(Clicks):
     """Answers about one set of messages."""
 
     # -- email events ---------------------------------------------------------------------------------------------
@@ -191,7 +191,7 @@ class Oracle(People):
             if link.kind == "clicked" and link.stronger == profile and self.is_browser(link.weaker)
             if any(
                 self._is_good(token, profile, link.weaker, addressee)
-                for _, token, whose, browser in self._landings
+                for _, token, whose, browser in self.landings
                 if (whose, browser) == (profile, link.weaker)
             )
         }
@@ -201,7 +201,7 @@ class Oracle(People):
     def clicks(self, person: Person) -> dict[Identifier, int]:
         """The browsers that are shown with a person for a click only, with the first time of each."""
         found: dict[Identifier, int] = {}
-        for at, token, profile, browser in sorted(self._landings):
+        for at, token, profile, browser in sorted(self.landings):
             if profile not in person or not self.is_browser(browser):
                 continue
             counts = Link(profile, browser, "clicked") in self.sightings
@@ -212,7 +212,7 @@ class Oracle(People):
 
     def _is_good(self, token: str, profile: Identifier, browser: Identifier, addressee: Person) -> bool:
         """No call joined the browser to anybody else, ever; no machine clicked about then; nobody landed before."""
-        first = min(at for at, carried, _, who in self._landings if (carried, who) == (token, browser))
+        first = min(at for at, carried, _, who in self.landings if (carried, who) == (token, browser))
         owners = {
             self.owner(link.stronger, at)
             for link, times in self.sightings.items()
@@ -221,25 +221,12 @@ class Oracle(People):
         }
         if owners - {None, addressee}:
             return False
-        if any(abs(at - first) <= MINUTE for at, whose in self._machine_clicks if whose == profile):
+        if any(abs(at - first) <= MINUTE for at, whose in self.machine_clicks if whose == profile):
             return False
         return not any(
             carried == token and who != browser and first - 7 * DAY <= at < first
-            for at, carried, _, who in self._landings
+            for at, carried, _, who in self.landings
         )
-
-    @cached_property
-    def _landings(self) -> set[tuple[int, str, Identifier, Identifier]]:
-        """When, with which token, of which vendor profile, on which browser."""
-        return {(message.at, *landing) for message in self.messages for landing in message.landings}
-
-    @cached_property
-    def _machine_clicks(self) -> set[tuple[int, Identifier]]:
-        return {
-            (message.at, message.email.vendor_profile)
-            for message in self.messages
-            if message.email and message.email.vendor_profile and message.properties.get("machine_click")
-        }
 
     # -- what may leave together ------------------------------------------------------------------------------------
 

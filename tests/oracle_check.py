@@ -35,6 +35,7 @@ def compare(tx: sa.Connection, world: World, oracle: Oracle) -> None:
     assert found.profile_ids == wanted.profile_ids
     assert found.owners == wanted.owners
     assert found.visitors == wanted.visitors
+    assert found.swept == wanted.swept
     compare_exports(exports(tx, world.house), world.house, oracle, times)
 
 

@@ -246,9 +246,10 @@ class Evidence:
 
     @staticmethod
     def _speaking(message: Message) -> set[Identifier]:
-        """Whose choice it is: not theirs whom only the page's URL names, which anybody can write."""
-        named = {one for one, _, kind in message.links if kind in ("clicked", "hinted")}
-        return set(message.identifiers) - (named - set(message.carried))
+        """Whose choice it is: theirs whom the site vouches for, and not theirs whom only the page's URL names, which
+        anybody can write. A platform vouches for nobody, and speaks of all it names.
+        """
+        return set(message.carried or message.identifiers)
 
     def opted_out(self, one: Identifier, minute: int) -> bool:
         """Of any category asked for: by any denial of that very minute, else by the last choice before it."""

@@ -25,7 +25,7 @@ from connector.messages import DAY, MINUTE, Identifier, Message, Received, Store
 from connector.resolve import earliest_identifier
 from connector.resources import shipped_mappings
 from connector.store import Store
-from connector.tables import identifiers, messages, outbox
+from connector.tables import clicks, identifiers, messages, outbox
 from tests.oracle import Oracle, read_act
 
 NOW = 1_790_000_000_000  # 2026-09-21T14:13:20Z, when the doors receive what these tests send
@@ -166,7 +166,8 @@ def customerio(
     """A reporting webhook of Customer.io. Its clock ticks in seconds."""
     number = more.pop("message_id", None) or f"c{next(_numbers)}"
     ids = {"email": email, "cio_id": profile, "id": user}
-    data = {"identifiers": {name: value for name, value in ids.items() if value}, "delivery_id": "D1"}
+    told = {"identifiers": {name: value for name, value in ids.items() if value}, "delivery_id": "D1"}
+    data = {**told, **more.pop("data", {})}
     if recipient:
         data["recipient"] = recipient
     body = {
@@ -177,6 +178,14 @@ def customerio(
         "data": data,
     }
     return Received("customerio", number, json.dumps(body), more.pop("received_at", NOW))
+
+
+def clicked(
+    seconds: float, link: str, email: str | None = None, profile: str | None = None, mail: str = "M1", **more: Any
+) -> Received:
+    """A click in a mail that Klaviyo sent. Args: seconds after the tests' beginning."""
+    told = {"URL": link, "$message": mail, **more.pop("properties", {})}
+    return klaviyo(seconds / 60, email, profile, "clicked_email", properties=told, **more)
 
 
 # -- a run -----------------------------------------------------------------------------------------------------------
@@ -236,13 +245,14 @@ Visitor = tuple[str | None, str | None, str | None, bool]  # user_id, anonymous_
 
 @dataclass(frozen=True)
 class Known:
-    """What a store says about everything, in words that do not depend on row numbers."""
+    """What a store says about everything, in words that do not depend on row numbers. swept: a scanner's clicks."""
 
     people: frozenset[Person]
     refused: frozenset[tuple[Identifier, Identifier, str, str]]
     profile_ids: dict[Person, str]
     visitors: dict[str, Visitor]
     owners: dict[tuple[Identifier, int], Person | None]
+    swept: frozenset[str]
 
 
 def known(tx: sa.Connection, house: House, times: Iterable[int] = ()) -> Known:
@@ -266,7 +276,17 @@ def known(tx: sa.Connection, house: House, times: Iterable[int] = ()) -> Known:
             is_browser = graph.nodes[number].component is None
             owner = graph.browser_owner(number, time) if is_browser else graph.owner(number, time)
             owners[identifier, time] = None if owner is None else people[owner]
-    return Known(frozenset(people.values()), frozenset(refused), profile_ids, visitors(tx, house), owners)
+    return Known(frozenset(people.values()), frozenset(refused), profile_ids, visitors(tx, house), owners, swept(tx))
+
+
+def swept(tx: sa.Connection) -> frozenset[str]:
+    """The clicks that are one of a scanner's sweep, by their messages' keys."""
+    rows = tx.execute(
+        sa.select(messages.c.source, messages.c.message_id)
+        .join(clicks, clicks.c.inbox_id == messages.c.id)
+        .where(clicks.c.swept)
+    )
+    return frozenset(f"{source}/{message_id}" for source, message_id in rows)
 
 
 def visitors(tx: sa.Connection, house: House) -> dict[str, Visitor]:
@@ -301,6 +321,7 @@ def expected(oracle: Oracle, house: House, times: Iterable[int] = ()) -> Known:
         profile_ids={person: house.keys.profile_id(oracle.earliest(person)) for person in oracle.people},
         visitors={one.key: oracle.visitor(one) for one in oracle.messages if one.email},
         owners={(one, time): oracle.owner(one, time) for one in oracle.seen for time in times},
+        swept=oracle.swept,
     )
 
 

@@ -175,8 +175,8 @@ def test_a_forgetting_that_comes_before_what_it_forgets_holds_for_its_name(sqlit
 
 def test_what_was_put_aside_unread_and_quotes_her_address_is_emptied_and_stays_so(store: Store) -> None:
     scene = Scene(store)
-    unread = Received("brevo", "b1", '{"event":"opened","email":"Gone@Jane.test"}', NOW)
-    other = Received("brevo", "b2", '{"event":"opened","email":"joe@x.test"}', NOW)
+    unread = Received("nobody_maps", "b1", '{"event":"opened","email":"Gone@Jane.test"}', NOW)
+    other = Received("nobody_maps", "b2", '{"event":"opened","email":"joe@x.test"}', NOW)
     scene.arrives(unread, other, identify(1, "jane-browser", email=GONE))
     assert [scene.outcome(one) for one in (unread, other)] == [Outcome.QUARANTINED] * 2
     scene.arrives(operate.forget(NOW, email(GONE)))
@@ -200,7 +200,7 @@ def test_what_was_put_aside_unread_quotes_her_address_in_another_spelling(
     sqlite_store: Store, address: str, quoted: str
 ) -> None:
     scene = Scene(sqlite_store)
-    unread = Received("brevo", "b1", '{"event":"opened","email":"' + quoted + '"}', NOW)
+    unread = Received("nobody_maps", "b1", '{"event":"opened","email":"' + quoted + '"}', NOW)
     scene.arrives(unread, identify(1, "jane-browser", email=address), operate.forget(NOW, email(address)))
     assert scene.outcome(unread) == Outcome.FORGOTTEN
     assert quoted.lower() not in scene.text()

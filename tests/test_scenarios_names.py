@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from connector import rules
+from connector import rules_file
 from connector.errors import MappingError
 from connector.house import House
 from connector.messages import Identifier, Received
@@ -259,7 +259,7 @@ def test_a_type_placed_above_the_email_is_linked_to_first(sqlite_store: Store) -
 def test_a_setting_that_cannot_be_names_file_and_key(old: str, new: str, key: str) -> None:
     assert old in SHIPPED
     with pytest.raises(MappingError) as told:
-        rules.load(tomllib.loads(SHIPPED.replace(old, new, 1)))
+        rules_file.load(tomllib.loads(SHIPPED.replace(old, new, 1)))
     assert str(told.value).startswith("identity.toml: ")
     assert key in str(told.value)
 

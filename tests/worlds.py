@@ -21,10 +21,12 @@ from connector.messages import DAY, HOUR, MINUTE, Identifier, Received
 from connector.store import Store
 from tests import streams
 from tests.oracle import Oracle
-from tests.streams import call, customerio, house, identify, klaviyo, md5, page, sha256, sourced
+from tests.streams import call, clicked, customerio, house, identify, klaviyo, md5, page, sha256, sourced
 
 
-def identity(hub_limit: int = 20, emails: int = 5, vendor: int | None = None, consent: bool = False) -> str:
+def identity(
+    hub_limit: int = 20, emails: int = 5, vendor: int | None = None, consent: bool = False, sweep: int = 3
+) -> str:
     """An ``identity.toml`` whose limits a world of twenty messages can reach. vendor: the hub_limit of vendors' ids."""
     return f"""
 hub_limit = {hub_limit}
@@ -41,6 +43,8 @@ kind = "clicked"
 parameter = "utm_email"
 type = "email"
 kind = "hinted"
+[clicked]
+sweep_links = {sweep}
 [types.user_id]
 limit = 1
 paths = ["userId"]
@@ -69,8 +73,8 @@ PLAIN = (
     house(("klaviyo", "customerio")),
     house(("customerio",), tuple((f"sources/{one}.toml", 'user_id = "segment"') for one in ("klaviyo", "customerio"))),
 )
-BREAKERS = (strict(hub_limit=2), strict(hub_limit=1, emails=2), strict(hub_limit=3, emails=2, vendor=2))
-CONSENTING = (strict(consent=True), strict((), hub_limit=2, emails=2, consent=True))
+BREAKERS = (strict(hub_limit=2), strict(hub_limit=1, emails=2, sweep=2), strict(hub_limit=3, emails=2, vendor=2))
+CONSENTING = (strict(consent=True), strict((), hub_limit=2, emails=2, consent=True, sweep=0))
 HOUSES = (*PLAIN, *BREAKERS, *CONSENTING)
 """Which one a world happens in is a number in here, so that an example can be printed."""
 
@@ -264,6 +268,36 @@ def _machine_click(minutes: float, email: str | None, profile: str) -> Received:
     return klaviyo(minutes, email, profile, "clicked_email", properties={"Bot Click": True})
 
 
+MOMENTS = st.sampled_from([0.0, 0.0, 0.4, 0.4, 0.9, 1.0, 1.001, 1.4, 2.0, 59.5, 60.0, 60.4])
+"""Seconds."""
+
+
+def scanners() -> Elements:
+    """A mail with a few links that a scanner follows at once, told by several platforms, and who lands from it."""
+    emails: Maybe = st.sampled_from([*[A] * 8, B, None])
+    profiles: Maybe = st.sampled_from(["P1", "P1", "P1", None])
+    links = st.sampled_from(["https://shop.test/a", "https://shop.test/b", "https://shop.test/c#top", "https://x.test"])
+    click = st.builds(clicked, MOMENTS, links, emails, profiles, st.sampled_from([*["M1"] * 7, "M2"]))
+    landing = st.builds(_landing, NEAR, st.sampled_from(["B1", "B2"]), st.just("kl_pid"), st.just("P1"), st.none())
+    return st.one_of(
+        *[click] * 6,
+        st.builds(_customerio_click, MOMENTS, emails, profiles, links),
+        st.builds(_sourced_click, MOMENTS, emails, links),
+        landing,
+        landing,
+        st.builds(klaviyo, NEAR, emails, profiles),
+    )
+
+
+def _customerio_click(seconds: float, email: str | None, profile: str | None, link: str) -> Received:
+    return customerio(seconds / 60, email, email, profile, metric="clicked", data={"href": link})
+
+
+def _sourced_click(seconds: float, email: str | None, link: str) -> Received:
+    told = {"email_id": "M1", "link_url": link}
+    return sourced(seconds / 60, email, event="Email Link Clicked", properties=told)
+
+
 def portraits() -> Elements:
     """What is said of people who share addresses and browsers."""
     traits = st.dictionaries(st.sampled_from(["plan", "city", "email"]), st.sampled_from([A, B, "x", 1, None]))
@@ -293,7 +327,7 @@ ELEMENTS = [st.one_of(site_calls(cast), email_events(cast)) for cast in (WIDE, N
 ELEMENTS += [crowds(), turns(), turns(), handovers(), handovers(), digested(), digested()]
 THEMES = {
     "breakers": [kiosks(), handovers(), turns(), digested()],
-    "clicks": [arrivals(), st.one_of(arrivals(), turns()), forwards()],
+    "clicks": [arrivals(), st.one_of(arrivals(), turns()), forwards(), scanners(), st.one_of(scanners(), turns())],
     "traits": [portraits(), moods()],
 }
 EVERYTHING = [*ELEMENTS, *(one for theme in THEMES.values() for one in theme)]
