@@ -13,17 +13,20 @@ from typing import Final
 import orjson
 from flask import Blueprint, Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import PathConverter
 from werkzeug.wsgi import get_input_stream
 
-from connector import metrics
+from connector import bootstrap, metrics
 from connector.bodies import Bodies, Crowded
+from connector.certificates import Certificates
 from connector.config import Config
 from connector.errors import StoreUnavailable, log_failure
 from connector.group_commit import GroupCommit
+from connector.mapping import Mappings
 from connector.messages import Milliseconds, now_ms
 from connector.receive import Answer, Reception, crowded, ingest, said
 from connector.refusals import Refusals
-from connector.sources import Incoming
+from connector.sources import Incoming, declared
 from connector.store import Store
 
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -33,15 +36,31 @@ BODILESS: Final = ("GET", "HEAD", "OPTIONS")
 EXTENSION: Final = "connector"
 
 
+class Rest(PathConverter):
+    """Whatever a path goes on with, line ends and slashes too: a wrong secret is a wrong secret."""
+
+    regex = r"[\s\S]+"
+    part_isolating = False  # it may span slashes, which werkzeug would tell by one in the pattern
+
+
 class Doors:
     """What an application started, and how to end it: last requests to disk, last refusals counted."""
 
-    def __init__(self, config: Config, store: Store, now: Callable[[], Milliseconds] = now_ms) -> None:
+    def __init__(
+        self, config: Config, store: Store, mappings: Mappings, now: Callable[[], Milliseconds] = now_ms
+    ) -> None:
         self.store = store
         self.bodies = Bodies()
         self.commits = GroupCommit(store)
         self.refusals = Refusals(store)
-        self.reception = Reception(config.secrets_of, self.commits.submit, self.refusals.note, now)
+        self.reception = Reception(
+            config.secrets_of,
+            self.commits.submit,
+            self.refusals.note,
+            now,
+            declared.doors(mappings.sources),
+            Certificates(),
+        )
 
     def close(self) -> None:
         self.commits.stop()
@@ -52,12 +71,19 @@ def create_app(
     config: Config,
     store: Store,
     *,
+    mappings: Mappings | None = None,
     blueprints: Iterable[Blueprint] = (),
     now: Callable[[], Milliseconds] = now_ms,
 ) -> Flask:
-    """The application of one process. ``close(app)`` when it has answered its last request."""
+    """The application of one process. ``close(app)`` when it has answered its last request.
+
+    Args: mappings, if they are open already.
+
+    Raises: MappingError, all mistakes of all mappings together.
+    """
     app = Flask("connector", static_folder=None)
-    doors = app.extensions[EXTENSION] = Doors(config, store, now)
+    app.url_map.converters["rest"] = Rest
+    doors = app.extensions[EXTENSION] = Doors(config, store, mappings or bootstrap.open_mappings(config), now)
     app.before_request(lambda: _take_body(doors))
     _receive(app, doors.reception)
     _observe(app, store, now)
@@ -75,11 +101,11 @@ def close(app: Flask) -> None:
 
 
 def _receive(app: Flask, reception: Reception) -> None:
-    def receive(name: str) -> Response:
+    def receive(name: str, secret: str = "") -> Response:
         return _response(ingest(_incoming(), reception))
 
     # Every method, because ``ingest`` knows which ones a door takes and says so in JSON.
-    for rule in ("/webhooks/<name>", "/v1/<name>"):
+    for rule in ("/webhooks/<name>", "/webhooks/<name>/<rest:secret>", "/v1/<name>"):
         app.add_url_rule(rule, rule, receive, methods=METHODS, provide_automatic_options=False)
 
 

@@ -8,6 +8,7 @@ from connector import house, mapping, resources
 from connector.config import Config
 from connector.house import House
 from connector.keys import Keys
+from connector.sources import declared
 
 
 def open_mappings(config: Config, identity: Path | None = None) -> mapping.Mappings:
@@ -16,7 +17,9 @@ def open_mappings(config: Config, identity: Path | None = None) -> mapping.Mappi
     Raises: MappingError, all mistakes of all files together.
     """
     prefix = Keys(config.secret).prefix
-    return mapping.load(resources.shipped_mappings(), config.mappings, own_prefix=prefix, identity=identity)
+    found = mapping.load(resources.shipped_mappings(), config.mappings, own_prefix=prefix, identity=identity)
+    declared.doors(found.sources)
+    return found
 
 
 def open_house(config: Config, identity: Path | None = None) -> House:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -33,13 +33,12 @@ DEFAULTS: Final[Mapping[str, str]] = {
     "DESTINATIONS": "segment",
     "KLAVIYO_API_KEY": "",
     "KLAVIYO_API_URL": "https://a.klaviyo.com",
-    "KLAVIYO_WEBHOOK_SECRETS": "",
     "KLAVIYO_DELETE": "0",
-    "CUSTOMERIO_SIGNING_KEYS": "",
     "INSPECTOR_TOKENS": "",
     "HOLD_EMAIL": "72h",
 }
-"""Every variable the connector reads, with what it means when absent. README documents each."""
+"""Every variable the connector reads, with what it means when absent, but for those that mappings name: the secrets of
+email platforms. README documents each."""
 
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 KNOWN_DESTINATIONS: Final = ("segment",)
@@ -108,10 +107,16 @@ def read(environ: Mapping[str, str] | None = None, env_file: Path = Path(".env")
     return config
 
 
-def configured(environ: Mapping[str, str] | None = None, env_file: Path = Path(".env")) -> bool:
-    """Is there any configuration at all, a ``.env`` or a variable other than HOST and PORT?"""
+def configured(
+    environ: Mapping[str, str] | None = None, env_file: Path = Path(".env"), also: Iterable[str] = ()
+) -> bool:
+    """Is there any configuration at all, a ``.env`` or a variable other than HOST and PORT?
+
+    Args: also are variables that mappings name.
+    """
     environ = os.environ if environ is None else environ
-    return env_file.exists() or any(environ.get(name) for name in DEFAULTS if name not in ("HOST", "PORT"))
+    names = {*DEFAULTS, *also} - {"HOST", "PORT"}
+    return env_file.exists() or any(environ.get(name) for name in names)
 
 
 def write_first_env(env_file: Path = Path(".env")) -> dict[str, str]:
@@ -124,8 +129,6 @@ def write_first_env(env_file: Path = Path(".env")) -> dict[str, str]:
         "SEGMENT_SHARED_SECRETS": secrets.token_hex(20),
         "SOURCE_WRITE_KEYS": secrets.token_urlsafe(24),
         "INSPECTOR_TOKENS": secrets.token_urlsafe(24),
-        "KLAVIYO_WEBHOOK_SECRETS": "",
-        "CUSTOMERIO_SIGNING_KEYS": "",
         "SEGMENT_WRITE_KEY": "",
         "DATABASE_URL": DEFAULTS["DATABASE_URL"],
     }
@@ -210,7 +213,8 @@ def _secret(text: str, mistakes: list[str]) -> str:
     if not text:
         mistakes.append(
             "CONNECTOR_SECRET: it is not set. It keys the ids of profiles and outgoing events; set it to 32 random"
-            " bytes (openssl rand -hex 32) and keep it with the database"
+            " bytes (openssl rand -hex 32) and keep it with the database. (`connector serve` makes one by itself only"
+            " where no setting but HOST and PORT is in the environment: start it once so, then add the others to .env)"
         )
     elif len(text) < 16:
         mistakes.append(f"CONNECTOR_SECRET: expected at least 16 characters, found {len(text)}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from connector.config import Config
 from connector.keys import Keys
-from connector.mapping import Destination, Mappings
+from connector.mapping import Destination, Mappings, Source
 from connector.messages import Milliseconds
 from connector.rules import Rules
 from connector.validate import Reader
@@ -34,8 +34,11 @@ def build(config: Config, mappings: Mappings) -> House:
     own_channel = frozenset(
         name
         for name, source in mappings.sources.items()
-        if name != "segment"
-        and (source.channel == "vendor" or (source.channel == "auto" and config.secrets_of(source.secrets)))
+        if name != "segment" and (source.channel == "vendor" or (source.channel == "auto" and _is_open(source, config)))
     )
     reader = Reader(mappings, keys, own_channel, destination.integration["name"])
     return House(mappings, keys, reader, destination, config.hold_email_ms)
+
+
+def _is_open(source: Source, config: Config) -> bool:
+    return bool(source.variables) and all(config.secrets_of(name) for name in source.variables)

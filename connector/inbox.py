@@ -202,7 +202,7 @@ def _tell_apart(requests: Sequence[Sequence[Received]], fresh: set[Key], kept: d
                 stored += 1
             else:
                 duplicates += 1
-                conflicts += not _same(one.body, kept[key].body)
+                conflicts += bool(kept[key].body) and not _same(one.body, kept[key].body)  # emptied since, if ""
         told.append(Kept(stored, duplicates, conflicts))
     return told
 

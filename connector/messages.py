@@ -7,6 +7,7 @@ milliseconds since 1970 UTC (Segment's own precision); ``iso`` and ``parse_time`
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,6 +22,12 @@ HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+EARLIEST: Final = -62_135_596_800_000
+LATEST: Final = 253_402_300_799_999
+"""The years 1 to 9999 in UTC, which is what ``iso`` can write."""
+
+_OFFSET: Final = re.compile(r" ([+-]\d\d:?\d\d)\Z")
 
 YEAR_2000: Final = 946_684_800_000
 """Event times before this are clocks that were never set: the receipt counts instead."""
@@ -135,8 +142,9 @@ class Email:
 class Message:
     """A Segment call that passed validation, with the identifiers it carries.
 
-    key is ``source/message_id``, the tie-breaker everywhere. user_id and anonymous_id are what arrived, unless
-    blocked. links pairs the strongest identifier with each other one (a star) as ``(stronger, weaker, kind)``.
+    key is ``source/message_id``, the tie-breaker everywhere. timed is False where at is only when it was received.
+    user_id and anonymous_id are what arrived, unless blocked. links pairs the strongest identifier with each other one
+    (a star) as ``(stronger, weaker, kind)``.
     carried are the identifiers a site or server call vouches for: only those userIds are ever emitted.
     landings are (token, vendor profile, browser) of a click in a mail; choices (category, granted) of the consents that
     identity.toml requires; trait_owner is whom the traits of an identify call describe. notes are plain sentences about
@@ -150,6 +158,7 @@ class Message:
     at: Milliseconds
     received_at: Milliseconds
     authenticated: bool = True
+    timed: bool = True
     event: str | None = None
     user_id: str | None = None
     anonymous_id: str | None = None
@@ -188,16 +197,23 @@ def iso(at: Milliseconds) -> str:
 
 
 def parse_time(text: object) -> Milliseconds | None:
-    """ISO 8601 (``T`` or space, ``Z`` or offset; without one: UTC) as milliseconds, None if unreadable."""
+    """ISO 8601 (``T`` or space, ``Z`` or offset; without one: UTC) as milliseconds, None if unreadable.
+
+    A space before the offset, and ``UTC`` in its place, are read too: email platforms write them.
+    """
     if not isinstance(text, str) or not 8 <= len(text) <= 64:
         return None
+    text = text.strip()
+    if len(text) > 19 and " " in text[19:]:
+        text = _OFFSET.sub(r"\1", text.removesuffix(" UTC"))
     try:
-        moment = datetime.fromisoformat(text.strip())
+        moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
-        return round(moment.timestamp() * 1000)
+        at = round(moment.timestamp() * 1000)
     except (ValueError, OverflowError):
         return None
+    return at if EARLIEST <= at <= LATEST else None
 
 
 def duration_ms(text: str) -> Milliseconds | None:

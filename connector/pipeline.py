@@ -2,6 +2,7 @@
 
     validate    what does each element mean? what cannot be read is quarantined, with reasons
     identity    what do they teach? identifiers, sightings and links, for the whole batch at once
+    sweeps      which clicks are a scanner's, who follows all links of a mail at once?
     stitch      whose visitor is each email event?
     outbox      what leaves, what is held
     log         what was decided about every message, and why
@@ -13,19 +14,22 @@ Called by ``worker``; what it writes, ``deliver`` sends.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 import orjson
 import sqlalchemy as sa
 
-from connector import consent, forget, held, identity, inbox, log, operate, outbox, stitch, validate, withdraw
+from connector import consent, forget, held, identity, inbox, log, operate, outbox, stitch, sweeps, validate, withdraw
 from connector.addressing import ids_of
 from connector.errors import InvalidMessage
 from connector.graph import Graph
 from connector.house import House
-from connector.messages import Email, Identifier, Message, Milliseconds, Outcome, Stored
+from connector.messages import Email, Identifier, Json, Message, Milliseconds, Outcome, Stored
 from connector.outbox import HELD, PENDING, Ids, Parcel
 from connector.stitch import Case, Placement
+
+UNWANTED: Final = "the filter subscribe in destinations/segment.toml leaves it out"
 
 
 def take(tx: sa.Connection, limit: int) -> list[Stored]:
@@ -47,6 +51,8 @@ def process(tx: sa.Connection, batch: Sequence[Stored], house: House, now: Milli
     deletes = [one for one in valid if one[1].type == "delete"]
     messages, forgotten = forget.drop(tx, [one for one in valid if one[1].type != "delete"], house.keys)
     recorded = identity.record(tx, messages, house.rules, house.keys)
+    messages, late = sweeps.flag(tx, messages, recorded.ids, house.rules, house.keys)
+    _leave_out(tx, late, house)
     graph = Graph(tx, house.rules)
     graph.load(recorded.changed)
     _place(tx, [one for one in messages if one.email], recorded, graph, house, entries, now)
@@ -65,7 +71,8 @@ def process(tx: sa.Connection, batch: Sequence[Stored], house: House, now: Milli
 def learn(tx: sa.Connection, batch: Sequence[Stored], house: House) -> None:
     """Only what these elements teach: nothing is decided and nothing leaves. For histories that are read again."""
     messages, _ = forget.drop(tx, [one for one in _read(tx, batch, house, []) if one[1].type != "delete"], house.keys)
-    identity.record(tx, messages, house.rules, house.keys)
+    recorded = identity.record(tx, messages, house.rules, house.keys)
+    sweeps.record(tx, messages, recorded.ids, house.rules, house.keys)
 
 
 def set_aside(tx: sa.Connection, batch: Sequence[Stored], error: Exception) -> None:
@@ -94,8 +101,8 @@ def _read(
             entries.append(
                 log.entry(message, Outcome.ECHO, "an event of ours that came back: nothing to learn, nothing to send")
             )
-        else:
-            messages.append((stored, message))
+            continue
+        messages.append((stored, message))
     return messages
 
 
@@ -117,12 +124,20 @@ def _place(
     parcels: list[Parcel] = []
     for message, case, placement, ids in zip(messages, cases, placements, addressed, strict=True):
         assert message.email is not None  # noqa: S101 - the caller chose them so
-        outcome, reason = _outcome(message.email, placement, house)
+        body = outbox.compose(message, message.email, house.mappings, house.destination, house.keys)
+        outcome, reason = _outcome(message.email, placement, wanted=house.destination.subscribes(body))
         entries.append(log.entry(message, outcome, reason, case, placement, ids, recorded.ids))
         if outcome != Outcome.IGNORED and not (outcome == Outcome.PASSED and message.email.forward == "repaired"):
-            parcels.append(_parcel(message, message.email, placement, ids, case, house, now))
+            parcels.append(_parcel(message, body, placement, ids, case, house, now))
     inbox.empty(tx, [one.inbox_id for one, placed in zip(messages, placements, strict=True) if placed.withdrawn])
     outbox.add(tx, house.destination.name, parcels, now)
+
+
+def _leave_out(tx: sa.Connection, late: Mapping[int, dict[str, Json]], house: House) -> None:
+    """What still waited and turned out to be a scanner's does not leave if the destination wants none of those."""
+    unwanted = [number for number, body in late.items() if not house.destination.subscribes(body)]
+    outbox.erase(tx, unwanted)
+    log.change(tx, [log.Change(number, Outcome.IGNORED, UNWANTED) for number in unwanted])
 
 
 def _case(message: Message, recorded: identity.Recorded) -> Case:
@@ -139,9 +154,11 @@ def _case(message: Message, recorded: identity.Recorded) -> Case:
     )
 
 
-def _outcome(email: Email, placement: Placement, house: House) -> tuple[str, str]:
+def _outcome(email: Email, placement: Placement, *, wanted: bool) -> tuple[str, str]:
     if email.ignored:
         return Outcome.IGNORED, email.ignored
+    if not wanted:
+        return Outcome.IGNORED, UNWANTED
     if placement.withdrawn:
         return Outcome.IGNORED, placement.reason
     if placement.ambiguous:
@@ -154,9 +171,14 @@ def _outcome(email: Email, placement: Placement, house: House) -> tuple[str, str
 
 
 def _parcel(
-    message: Message, email: Email, placement: Placement, ids: Ids, case: Case, house: House, now: Milliseconds
+    message: Message,
+    body: dict[str, Json],
+    placement: Placement,
+    ids: Ids,
+    case: Case,
+    house: House,
+    now: Milliseconds,
 ) -> Parcel:
-    body = outbox.compose(message, email, house.mappings, house.destination, house.keys)
     message_id: str = body["messageId"]
     if placement.usable:
         return Parcel(message.inbox_id, message_id, PENDING, message.at, now, outbox.address(body, ids, late=False))

@@ -10,31 +10,33 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import orjson
 
 from connector.bodies import MAX_BODY_BYTES
 from connector.elements import TooLarge
-from connector.errors import ClosedError, ConnectorError, PayloadError, StoreUnavailable, VerificationError, log_failure
+from connector.errors import (
+    ClosedError,
+    ConnectorError,
+    CutShort,
+    PayloadError,
+    StoreUnavailable,
+    Unreachable,
+    VerificationError,
+    log_failure,
+)
 from connector.inbox import Kept
 from connector.messages import Json, Milliseconds, Received, now_ms
-from connector.sources import Incoming, Read, SecretsOf, customerio, klaviyo, segment, tracking
+from connector.sources import Entrance, Incoming, SecretsOf, no_certificate, segment, tracking
 
-TOO_LARGE: Final = f"the body is larger than {MAX_BODY_BYTES} bytes: send smaller batches"
+TOO_LARGE: Final = "the body is larger than {} bytes: send smaller batches"
 
 MAX_MEMBERS: Final = 16
 """gzip streams that may follow each other in one body: each costs a copy of all that follow it."""
 
 RETRY_AFTER_SECONDS: Final = 5
-
-PROVIDERS: Final[Mapping[str, Read]] = {
-    segment.NAME: segment.read,
-    klaviyo.NAME: klaviyo.read,
-    customerio.NAME: customerio.read,
-}
-"""Who may post to ``/webhooks/<provider>``."""
 
 BUSY: Final = "the connector cannot store anything right now; nothing of this request was acknowledged, send it again"
 CROWDED: Final = "too many requests are being received at this moment; nothing of this one was read, send it again"
@@ -57,47 +59,51 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+SEGMENT: Final = Entrance(segment.NAME, segment.read, ("POST", "PUT", "PATCH"))
+TRACKING: Final = Entrance(tracking.NAME, tracking.read, headers=ACROSS_ORIGINS, success=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Reception:
-    """What ``ingest`` needs of the house: secrets, the way to the disk, somebody who counts refusals, a clock."""
+    """What ``ingest`` needs of the house: secrets, the way to the disk, somebody who counts refusals, a clock.
+
+    platforms: who may post to ``/webhooks/<provider>`` beside Segment. certificate fetches a PEM by its URL.
+    """
 
     secrets_of: SecretsOf
     submit: Callable[[Sequence[Received]], Kept]
     refused: Callable[[str, str, str, Milliseconds], None]
     now: Callable[[], Milliseconds] = now_ms
-
-
-@dataclass(frozen=True, slots=True)
-class _Door:
-    source: str
-    read: Read
-    methods: tuple[str, ...] = ("POST",)
-    headers: Mapping[str, str] = field(default_factory=dict)
-    success: bool = False
+    platforms: Mapping[str, Entrance] = field(default_factory=dict)
+    certificate: Callable[[str], bytes] = no_certificate
 
 
 def ingest(request: Incoming, reception: Reception) -> Answer:
     """The answer to one request at a door, given once everything it carries is on disk.
 
     Answers: 200 stored · 204 a browser asks whether it may · 400 not JSON · 401 unknown sender · 403 closed · 404 ·
-    405 · 413 too large · 500 our mistake · 503 cannot store now.
+    405 · 413 too large · 500 our mistake · 503 cannot store now. A platform that reads statuses otherwise gets its own.
     """
-    door = _door(request.path)
+    door, secret = _door(request.path, reception)
     if door is None:
-        return _unknown(request.path)
+        return _unknown(request.path, reception)
     if request.method == "OPTIONS" and door.headers:
         return Answer(204, headers=door.headers)
+    if request.method in door.probes:
+        return _json(200, {"message": "this door is here"}, door.headers)
     if request.method not in door.methods:
-        allowed = ", ".join(door.methods)
+        allowed = ", ".join((*door.methods, *door.probes))
         return said(405, f"send {allowed}", {**door.headers, "Allow": allowed})
     now = reception.now()
     try:
-        received = door.read(plain(request), reception.secrets_of, now)
+        whole = _addressed(plain(request, door.max_bytes), secret, now, reception)
+        received = door.read(whole, reception.secrets_of, now)
         kept = reception.submit(received) if received else Kept()
     except ConnectorError as error:
-        status, reason, headers = _refusal(error)
+        status, reason, headers = _refusal(error, door)
         reception.refused(door.source, reason, str(error), now)
-        return said(status, BUSY if status == 503 else str(error), {**door.headers, **headers})
+        words = BUSY if isinstance(error, StoreUnavailable) else str(error)
+        return said(status, words, {**door.headers, **headers})
     except Exception as error:
         log_failure("receive", error)
         return said(500, "the connector made a mistake; send this again later", door.headers)
@@ -107,7 +113,7 @@ def ingest(request: Incoming, reception: Reception) -> Answer:
 
 def crowded(path: str, reception: Reception) -> Answer:
     """The answer to a request whose body is not read because too many others are."""
-    door = _door(path)
+    door, _ = _door(path, reception)
     if door is not None:
         reception.refused(door.source, "crowded", CROWDED, reception.now())
     return said(503, CROWDED, {**(door.headers if door else {}), "Retry-After": str(RETRY_AFTER_SECONDS)})
@@ -118,40 +124,44 @@ def said(status: int, message: str, headers: Mapping[str, str] | None = None) ->
     return _json(status, {"message": message}, headers or {})
 
 
-def plain(request: Incoming) -> Incoming:
-    """The request with its body as the sender's code saw it: decompressed, and never larger than the bound.
+def plain(request: Incoming, most: int = MAX_BODY_BYTES) -> Incoming:
+    """The request with its body as the sender's code saw it: decompressed, and never larger than so many bytes.
 
     Raises: TooLarge, PayloadError.
     """
-    _check_whole(request)
+    _check_whole(request, most)
     encoding = request.headers.get("content-encoding", "").strip().lower()
     body = request.body
     if encoding in ("gzip", "x-gzip"):
-        body = _inflated(body, 16 + zlib.MAX_WBITS)
+        body = _inflated(body, 16 + zlib.MAX_WBITS, most)
     elif encoding == "deflate":
         # Either zlib's format, as the RFC says, or the bare stream that many clients mean by the name.
         bare = body[:1] == b"" or body[0] & 0x0F != 8 or int.from_bytes(body[:2], "big") % 31 != 0
-        body = _inflated(body, -zlib.MAX_WBITS if bare else zlib.MAX_WBITS)
+        body = _inflated(body, -zlib.MAX_WBITS if bare else zlib.MAX_WBITS, most)
     elif encoding not in ("", "identity"):
         raise PayloadError("the body's Content-Encoding is unknown: send it as gzip, deflate or plain")
-    if len(body) > MAX_BODY_BYTES:
-        raise TooLarge(TOO_LARGE)
-    return Incoming(request.method, request.path, request.headers, body, request.token)
+    if len(body) > most:
+        raise TooLarge(TOO_LARGE.format(most))
+    return replace(request, body=body)
 
 
-def _check_whole(request: Incoming) -> None:
+def _addressed(request: Incoming, secret: str | None, now: Milliseconds, reception: Reception) -> Incoming:
+    return replace(request, secret=secret, now=now, settings=reception.secrets_of, certificate=reception.certificate)
+
+
+def _check_whole(request: Incoming, most: int) -> None:
     """A sender that hung up in the middle: granian hands over what came as if it were all (2.8.7, tried)."""
     length = request.headers.get("content-length", "")
-    if len(request.body) > MAX_BODY_BYTES:
-        raise TooLarge(TOO_LARGE)
+    if len(request.body) > most:
+        raise TooLarge(TOO_LARGE.format(most))
     if length.isdecimal() and len(request.body) < int(length):
-        raise PayloadError("the body ended before its Content-Length")
+        raise CutShort("the body ended before its Content-Length")
 
 
-def _inflated(body: bytes, window_bits: int) -> bytes:
+def _inflated(body: bytes, window_bits: int, most: int) -> bytes:
     """At most one byte more than the bound, whatever the stream claims to hold."""
     parts: list[bytes] = []
-    room = MAX_BODY_BYTES + 1
+    room = most + 1
     members = 0
     while body and room > 0:
         if members == MAX_MEMBERS:
@@ -169,24 +179,38 @@ def _inflated(body: bytes, window_bits: int) -> bytes:
     return b"".join(parts)
 
 
-def _door(path: str) -> _Door | None:
-    place, _, name = path.rpartition("/")
-    if place == "/webhooks" and name in PROVIDERS:
-        methods = ("POST", "PUT", "PATCH") if name == segment.NAME else ("POST",)
-        return _Door(name, PROVIDERS[name], methods)
-    if place == "/v1" and name in tracking.CALLS:
-        return _Door(tracking.NAME, tracking.read, headers=ACROSS_ORIGINS, success=True)
-    return None
+def _door(path: str, reception: Reception) -> tuple[Entrance | None, str | None]:
+    """The door that a path leads to, and the secret that may follow a provider's name."""
+    match path.split("/"):
+        case ["", "webhooks", segment.NAME]:
+            return SEGMENT, None
+        case ["", "webhooks", name, *secret]:
+            return reception.platforms.get(name), "/".join(secret) or None
+        case ["", "v1", name] if name in tracking.CALLS:
+            return TRACKING, None
+    return None, None
 
 
-def _unknown(path: str) -> Answer:
+def _unknown(path: str, reception: Reception) -> Answer:
     if path.startswith("/v1/"):
         return said(404, f"unknown call; known are /v1/ followed by {', '.join(tracking.CALLS)}", ACROSS_ORIGINS)
-    return said(404, f"unknown provider; known are {', '.join('/webhooks/' + name for name in PROVIDERS)}")
+    known = ", ".join(f"/webhooks/{name}" for name in (segment.NAME, *reception.platforms))
+    return said(404, f"unknown provider; known are {known}")
 
 
-def _refusal(error: ConnectorError) -> tuple[int, str, dict[str, str]]:
-    """Status, the reason it is counted under, and headers.
+def _refusal(error: ConnectorError, door: Entrance) -> tuple[int, str, dict[str, str]]:
+    """Status, the reason it is counted under, and headers; the status as this door's sender reads it.
+
+    What may be right the next time is never "do not come again".
+    """
+    status, reason, headers = _kind(error)
+    if status == 401 and door.basic:
+        headers = {"WWW-Authenticate": 'Basic realm="connector"'}
+    return status if isinstance(error, CutShort) else door.answers.get(status, status), reason, headers
+
+
+def _kind(error: ConnectorError) -> tuple[int, str, dict[str, str]]:
+    """Status by our own lights, the reason it is counted under, and headers.
 
     Senders park or drop whole feeds on 4xx, so these are only for "who are you?" and "that is not JSON".
     """
@@ -198,7 +222,7 @@ def _refusal(error: ConnectorError) -> tuple[int, str, dict[str, str]]:
         return 413, "too_large", {}
     if isinstance(error, PayloadError):
         return 400, "not_json", {}
-    if isinstance(error, StoreUnavailable):
+    if isinstance(error, StoreUnavailable | Unreachable):
         return 503, "unavailable", {"Retry-After": str(RETRY_AFTER_SECONDS)}
     raise error
 

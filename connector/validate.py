@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from connector import schema
-from connector.directives import apply_fields
-from connector.errors import InvalidMessage
+from connector import mapped, schema
+from connector.errors import InvalidMessage, MappingError
 from connector.evidence import Links, alias, chosen, distinct, first_of, landed, recipient_of, site_identifiers, star
 from connector.identifiers import is_email, is_hash_shaped
 from connector.keys import Keys
@@ -23,8 +22,6 @@ from connector.rules import Rules
 
 SEGMENT_SHAPED = ("segment", "tracking_api", "import")
 """Sources whose elements are Segment calls already."""
-
-UNLISTED = "not an email event that the mapping lists: read as evidence, not sent on"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +59,10 @@ def read(stored: Stored, reader: Reader) -> Message:
         raise InvalidMessage(
             [f"there is no mapping for the source '{stored.source}'; add mappings/sources/{stored.source}.toml"]
         )
-    return _vendor_message(stored, body, source, reader)
+    try:
+        return _vendor_message(stored, body, source, reader)
+    except MappingError as error:
+        raise InvalidMessage(error.mistakes) from None
 
 
 def is_echo(message: Message, reader: Reader) -> bool:
@@ -130,17 +130,16 @@ def _segment_email(stored: Stored, call: Mapping[str, Json], source: Source, rea
     if recipient is None and anonymous and is_hash_shaped(anonymous.value):
         recipient = anonymous
     known = reader.mappings.sources.get(vendor)
-    name = source.names.get(call["event"])
+    name = source.name_of(call["event"], call)
     email = Email(
         vendor=vendor,
         recipient=recipient,
         vendor_user=vendor_user,
-        ignored=_not_counted(stored, vendor, blocked, reader) if name else UNLISTED,
+        ignored=_not_counted(stored, vendor, blocked, reader) if name else mapped.UNLISTED,
         forward=known.forward if known else "all",
     )
-    properties = dict(call.get("properties") or {})
-    if call["event"] in source.machine_opens:
-        properties["machine_open"] = True
+    opened = call["event"] in source.machine_opens
+    properties = mapped.flagged(call.get("properties") or {}, name or "", opened=opened)
     vouched = known is not None and known.user_id == "segment" and vendor_user is not None
     carried = distinct(rules.identify("user_id", vendor_user.value) if vouched and vendor_user else None)
     identifiers = distinct(recipient, vendor_user, anonymous)
@@ -163,31 +162,26 @@ def _segment_email(stored: Stored, call: Mapping[str, Json], source: Source, rea
 def _vendor_message(stored: Stored, payload: Mapping[str, Json], source: Source, reader: Reader) -> Message:
     """A vendor's own webhook element, mapped to a Segment track call and judged as one."""
     rules = reader.mappings.rules
-    word = source.event(payload)
-    name = source.names.get(word) if isinstance(word, str) else None
-    mapped = {
-        "type": "track",
-        "event": name or str(word or "unknown event")[:200],
-        **apply_fields(source.fields, payload),
-    }
-    call = schema.check(mapped, schema.MAPPED)
+    known = mapped.to_call(payload, source)
     notes: list[str] = []
-    at = _event_time(call, stored.received_at, notes)
+    at = _event_time(known.call, stored.received_at, notes)
+    if known.several:
+        unknown = Email(source.provider, ignored=known.ignored, forward=source.forward)
+        return _message(stored, known.call, at, notes, identifiers=(), links=(), carried=(), email=unknown)
     recipient, blocked = recipient_of(payload, source, rules)
     profile = first_of(payload, source, "profile_id", f"{source.provider}_profile_id", rules)
     user = first_of(payload, source, "user_id", f"{source.provider}_user_id", rules)
     own_email = first_of(payload, source, "email", "email", rules) or recipient
-    if name and not (recipient or profile or user or blocked):
+    if known.named and not (recipient or profile or user or blocked):
         raise InvalidMessage(
             [f"the event names no recipient; look at [identifiers] in mappings/sources/{source.provider}.toml"]
         )
-    ignored = None if name else UNLISTED
     email = Email(
         vendor=source.provider,
         recipient=recipient,
         vendor_profile=profile,
         vendor_user=user,
-        ignored=ignored or _not_counted(stored, source.provider, blocked, reader),
+        ignored=known.ignored or _not_counted(stored, source.provider, blocked, reader),
         forward=source.forward,
     )
     carried = distinct(rules.identify("user_id", user.value) if user and source.user_id == "segment" else None)
@@ -196,7 +190,7 @@ def _vendor_message(stored: Stored, payload: Mapping[str, Json], source: Source,
         notes.append("mailed to another address than the profile's own: the two were not linked")
     return _message(
         stored,
-        call,
+        known.call,
         at,
         notes,
         identifiers=distinct(recipient, *person),
@@ -231,6 +225,7 @@ def _message(
         at=at,
         received_at=stored.received_at,
         authenticated=stored.authenticated,
+        timed=email is None or at == parse_time(call.get("timestamp")),
         event=event or call.get("event"),
         user_id=user_id or _carried_value(carried, "user_id"),
         anonymous_id=anonymous_id or _carried_value(carried, "anonymous_id"),

@@ -11,6 +11,7 @@ import hypothesis
 import pytest
 
 from connector import config, mapping, migrate, resources
+from connector.cli.env_file import shipped_variables
 from connector.config import DEFAULTS
 from connector.demo.segment import SegmentStandIn
 from connector.house import House, build
@@ -22,7 +23,7 @@ from tests.running import WRITE_KEY
 IN_CI = bool(os.environ.get("CI"))
 
 # A developer's own settings must not reach the code under test, whatever shell the tests were started from.
-for _name in (*DEFAULTS, "DYNO"):
+for _name in (*DEFAULTS, *shipped_variables(), "DYNO"):
     os.environ.pop(_name, None)
 
 # No deadlines, because a busy machine is not a bug; in CI the same examples every time, elsewhere new ones.

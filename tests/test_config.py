@@ -156,3 +156,9 @@ def test_host_and_port_alone_are_no_configuration(tmp_path: Path) -> None:
     assert config.configured({"SEGMENT_WRITE_KEY": "x"}, tmp_path / ".env")
     (tmp_path / ".env").touch()
     assert config.configured({}, tmp_path / ".env")
+
+
+def test_a_variable_that_a_mapping_names_is_configuration(tmp_path: Path) -> None:
+    environ = {"ACME_WEBHOOK_SECRETS": "x"}
+    assert not config.configured(environ, tmp_path / ".env")
+    assert config.configured(environ, tmp_path / ".env", also=["ACME_WEBHOOK_SECRETS"])

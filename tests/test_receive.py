@@ -30,6 +30,7 @@ from connector.elements import MAX_MEMBERS as MOST_MEMBERS
 from connector.inbox import Kept
 from connector.messages import Received
 from connector.receive import MAX_MEMBERS, Reception, ingest
+from connector.resources import shipped_mappings
 from connector.sources import Incoming
 from connector.store import Store, open_store
 from connector.tables import doors as doors_table
@@ -533,17 +534,24 @@ def test_a_source_without_its_secret_is_closed(fronts: Callable[..., Front], pat
 
 @pytest.mark.parametrize("path", SIGNED)
 def test_garbage_from_a_known_sender_is_400_and_from_an_unknown_one_401(front: Front, path: str) -> None:
-    for garbage in (b"<xml/>", b"[[[", b'{"data":[{]}', b"\xff", b"{1:2}", b'{"data"', b""):
-        assert front.client.post(path, data=garbage, headers=SIGNED[path](garbage)).status_code == 400
+    for garbage in (b"<xml/>", b"[[[", b'{"data":[{]}', b"\xff", b"{1:2}", b'{"data"', b" "):
+        # Of an email platform, a body of nothing is a try of its secret; Segment has no such thing.
+        tried = not garbage.strip() and path in ("/webhooks/klaviyo", "/webhooks/customerio")
+        expected = 200 if tried else 400
+        assert front.client.post(path, data=garbage, headers=SIGNED[path](garbage)).status_code == expected
         assert front.client.post(path, data=garbage).status_code == 401
     assert front.rows() == []
 
 
 def test_an_unknown_provider_is_told_the_known_ones(front: Front) -> None:
     answer = front.client.post("/webhooks/mailgnu", data=b"{}")
+    known = [
+        "segment",
+        *(path.stem for path in sorted(shipped_mappings().glob("sources/*.toml")) if path.stem != "segment"),
+    ]
     assert (answer.status_code, answer.json) == (
         404,
-        {"message": "unknown provider; known are /webhooks/segment, /webhooks/klaviyo, /webhooks/customerio"},
+        {"message": f"unknown provider; known are {', '.join(f'/webhooks/{name}' for name in known)}"},
     )
     assert front.refused() == {}
 

@@ -463,9 +463,9 @@ def test_an_address_whose_digest_has_decimal_digits_only_is_learned(store: Store
     assert ids(store) == {"e1": (None, "B1", email)}
 
 
-BREVO = """
-name = "Brevo"
-secrets = "BREVO_SECRETS"
+ACME = """
+name = "Acme"
+secrets = "ACME_SECRETS"
 [event]
 path = ["event"]
 [event.names]
@@ -476,12 +476,12 @@ recipient = ["email"]
 
 
 def test_what_was_quarantined_is_stitched_after_a_fix(store: Store) -> None:
-    unknown = Received("brevo", "b1", orjson.dumps({"event": "opened", "email": JANE}).decode(), NOW)
+    unknown = Received("acme", "b1", orjson.dumps({"event": "opened", "email": JANE}).decode(), NOW)
     feed(store, identify(0, "B1", email=JANE), unknown)
     assert outcomes(store)["b1"] == Outcome.QUARANTINED
     with store.reading() as tx:
         assert counted(tx)["quarantined"] == 1
-    mended = house((), (), (("sources/brevo.toml", BREVO),))
+    mended = house((), (), (("sources/acme.toml", ACME),))
     feed(store, operate.retry_quarantined(NOW, reason="a mapping was added"), house=mended)
     feed(store, house=mended)
     assert outcomes(store)["b1"] == Outcome.STITCHED

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from connector import validate
+from connector import mapped, validate
 from connector.errors import InvalidMessage
 from connector.house import House
 from connector.messages import Identifier, Kind, Stored, iso, parse_time
@@ -152,7 +152,7 @@ def test_a_vendors_unlisted_word_is_kept_and_ignored(house: House) -> None:
     payload = {"topic": "event:klaviyo.subscribed_to_list", "external_id": "e", "payload": {"data": {}}}
     message = validate.read(stored(payload, source="klaviyo"), house.reader)
     assert message.email is not None
-    assert message.email.ignored == validate.UNLISTED
+    assert message.email.ignored == mapped.UNLISTED
 
 
 def test_an_email_event_whose_ids_are_all_junk_is_refused(house: House) -> None:

@@ -5,47 +5,40 @@ Source: https://developers.klaviyo.com/en/docs/working_with_system_webhooks (sec
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Final
 
 from connector import verify
-from connector.elements import Element, decode, split_member, storable
+from connector.elements import Element, decode, split_member
 from connector.errors import VerificationError
-from connector.messages import Milliseconds, Received
-from connector.sources import Incoming, SecretsOf, opened, received
-
-NAME: Final = "klaviyo"
-SECRETS: Final = "KLAVIYO_WEBHOOK_SECRETS"
+from connector.sources import Incoming, Split
 
 NO_DATA: Final = 'the delivery is not what a Klaviyo system webhook sends: expected {"data": […], "meta": {…}}'
 
 
-def read(request: Incoming, secrets_of: SecretsOf, now: Milliseconds) -> list[Received]:
-    """The events of one delivery; the envelope of each is the delivery's ``{"meta": …}``.
-
-    Raises: ClosedError, VerificationError, PayloadError.
-    """
-    secrets = opened(secrets_of, SECRETS)
+def signed(request: Incoming, secrets: Sequence[str]) -> bool:
+    """Are body and time stamp signed with one of the webhook's secrets?"""
     headers = request.headers
-    stamp = headers.get("klaviyo-timestamp")
-    if not verify.klaviyo(secrets, headers.get("klaviyo-signature"), stamp, request.body):
-        raise VerificationError(f"Klaviyo-Signature does not match: the webhook's secret must be one of {SECRETS}")
+    return verify.klaviyo(secrets, headers.get("klaviyo-signature"), headers.get("klaviyo-timestamp"), request.body)
+
+
+def split(request: Incoming) -> Split:
+    """The events of one delivery; beside each, the delivery's ``{"meta": …}``.
+
+    Raises: VerificationError if header and body name two webhooks; PayloadError.
+    """
     text = decode(request.body)
     members, found = split_member(text, "data")
     meta = members.get("meta")
-    _check_webhook(meta, headers.get("klaviyo-webhook-id"))
+    _check_webhook(meta, request.headers.get("klaviyo-webhook-id"))
     if found is None:
-        found = [replace(Element(text.strip()), rotten=NO_DATA)]
-    envelope = f'{{"meta":{meta.text}}}' if meta is not None and meta.rotten is None else None
-    return [received(NAME, element, _event_id(element), now, envelope=envelope) for element in map(storable, found)]
+        found = [Element(text.strip(), rotten=NO_DATA)]
+    beside = f'{{"meta":{meta.text}}}' if meta is not None and meta.rotten is None else None
+    return [(element, beside) for element in found]
 
 
 def _check_webhook(meta: Element | None, header: str | None) -> None:
     """The header is not signed, the body is: two names for one delivery mean that somebody mixed them."""
-    signed = meta.value.get("klaviyo_webhook_id") if meta is not None and isinstance(meta.value, dict) else None
-    if isinstance(signed, str) and header is not None and signed != header:
+    told = meta.value.get("klaviyo_webhook_id") if meta is not None and isinstance(meta.value, dict) else None
+    if isinstance(told, str) and header is not None and told != header:
         raise VerificationError("Klaviyo-Webhook-Id and meta.klaviyo_webhook_id name two different webhooks")
-
-
-def _event_id(element: Element) -> object:
-    return element.value.get("external_id") if isinstance(element.value, dict) else None

@@ -39,11 +39,19 @@ def read(request: Incoming, secrets_of: SecretsOf, now: Milliseconds) -> list[Re
     whole = verify.segment(secrets, signature, request.body)
     if not whole and not _first_signed(secrets, signature, request.body):
         raise VerificationError(f"X-Signature does not match: the webhook's shared secret must be one of {SECRETS}")
-    found = [storable(_unwrapped(element)) for element in split(decode(request.body))]
     return [
-        received(NAME, element, _message_id(element), now, authenticated=whole or vouched or number == 0)
-        for number, element in enumerate(found)
+        one if whole or vouched or number == 0 else replace(one, authenticated=False)
+        for number, one in enumerate(taken(request, now))
     ]
+
+
+def taken(request: Incoming, now: Milliseconds) -> list[Received]:
+    """The events of a request, whoever sent it.
+
+    Raises: PayloadError.
+    """
+    found = [storable(_unwrapped(element)) for element in split(decode(request.body))]
+    return [received(NAME, element, _message_id(element), now) for element in found]
 
 
 def _second_factor(request: Incoming, tokens: tuple[str, ...]) -> bool:

@@ -1,0 +1,68 @@
+"""mappings/README.md is kept true: its files compile, and its examples give what they say."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from connector import destination_mapping, source_mapping
+from connector.cli import main
+from connector.errors import MappingError
+from connector.language.kit import KIT
+from connector.language.own import OWN
+
+TEXT = (Path(__file__).resolve().parents[1] / "mappings" / "README.md").read_text(encoding="utf-8")
+
+
+def block(marker: str) -> str:
+    found = re.search(rf"<!-- {marker} -->\n```toml\n(.+?)\n```", TEXT, re.DOTALL)
+    assert found, marker
+    return found[1]
+
+
+def examples(command: str) -> list[tuple[str, str]]:
+    blocks = re.findall(rf"```{command}\n(.+?)\n```", TEXT, re.DOTALL)
+    return [(asked, told) for one in blocks for asked, told in re.findall(r"^(\{.+\})\n→ (\{.*\})$", one, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("command", ["eval", "match"])
+def test_every_example_gives_what_it_says(command: str) -> None:
+    told = examples(command)
+    assert len(told) == len(
+        re.findall("^→", "\n".join(re.findall(rf"```{command}\n(.+?)\n```", TEXT, re.DOTALL)), re.M)
+    )
+    lines = "\n".join(asked for asked, _ in told)
+    done = CliRunner().invoke(main, ["mappings", command], input=lines)
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [json.loads(said) for _, said in told]
+
+
+def test_the_source_uses_every_key_there_is() -> None:
+    table = tomllib.loads(block("source"))
+    source = source_mapping.read("sources/acme.toml", table)
+    assert source.name_of("failed", {"severity": "hard"}) == "Email Bounced"
+    assert set(table["door"]) == source_mapping.DOOR_KEYS
+    assert set(table["event"]) == source_mapping.EVENT_KEYS
+    assert source_mapping.KEYS - set(table) == {"email_platforms", "projects"}  # of segment.toml only
+
+
+def test_the_destination_compiles() -> None:
+    destination = destination_mapping.read("destinations/segment.toml", tomllib.loads(block("destination")))
+    flags: list[dict[str, bool]] = [{"machine_open": True}, {"machine_open": False}, {}]
+    assert [destination.subscribes({"type": "track", "properties": one}) for one in flags] == [False, True, True]
+
+
+def test_every_directive_has_an_example() -> None:
+    told = "\n".join(asked for asked, _ in examples("eval"))
+    named = {name for name in [*KIT, *OWN] if f'"{name}"' not in told}
+    assert named <= {"@liquid", "@x-header", "@x-digest"}
+    assert all(f"`{name}" in TEXT for name in named)
+
+
+def test_a_misspelt_key_is_told() -> None:
+    with pytest.raises(MappingError, match="has the unknown key 'dedup'"):
+        source_mapping.read("sources/acme.toml", tomllib.loads(block("source").replace("dedupe", "dedup")))
