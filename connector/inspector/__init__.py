@@ -9,7 +9,7 @@ from flask import Blueprint
 
 from connector.config import Config
 from connector.house import House
-from connector.inspector import acts, api, pages
+from connector.inspector import acts, api, openapi, pages
 from connector.inspector.access import Access
 from connector.store import Store
 
@@ -19,6 +19,7 @@ def blueprints(config: Config, store: Store, house: House) -> list[Blueprint]:
     access = Access(config)
     interface = api.blueprint(store, house, access)
     acts.routes(interface, store, house)
+    openapi.routes(interface, house)
     return [interface, pages.blueprint(store, house, access)]
 
 

@@ -57,14 +57,15 @@ def routes(api: Blueprint, store: Store, house: House) -> None:
         at, suppress = _moment(body, "at"), _flag(body, "suppress")
         return _ordered(store, house, operate.forget(now_ms(), one, at=at, suppress=suppress, **_why(body)))
 
-    @api.post("/dead/<int:number>/retry")
-    def retry(number: int) -> Response:
+    @api.post("/dead/<number>/retry")
+    def retry(number: str) -> Response:
         body = _body()
+        one = int(number) if number.isascii() and number.isdecimal() and len(number) < 19 else 0
         with store.reading() as tx:
-            status = tx.execute(outbox.select().where(outbox.c.id == min(number, 1 << 62))).first()
+            status = tx.execute(outbox.select().where(outbox.c.id == one)).first()
         if status is None or status.status != "dead":
             return said(404, "no dead delivery has this id; GET /api/dead lists them")
-        return _ordered(store, house, operate.retry_dead(now_ms(), ids=[number], **_why(body)))
+        return _ordered(store, house, operate.retry_dead(now_ms(), ids=[one], **_why(body)))
 
     api.register_error_handler(TooMany, lambda error: said(503, str(error)))
     api.register_error_handler(TooLarge, lambda error: said(413, str(error)))
