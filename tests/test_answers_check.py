@@ -7,12 +7,13 @@ import json
 import pytest
 import sqlalchemy as sa
 
-from connector import answers, bulk, counters, inbox, migrate, operate, queue
+from connector import answers, bulk, counters, inbox, mapping, migrate, operate, queue, resources
 from connector.answers import Finding
 from connector.keys import Keys
 from connector.messages import HOUR, MINUTE, Received
 from connector.store import Store, open_store
 from connector.tables import doors, facts, heartbeats
+from tests import signers
 from tests.told import NOW, SETTINGS, call, configured, feed, house, identify, opened, page
 
 ALL_SET = {
@@ -22,6 +23,18 @@ ALL_SET = {
     "CUSTOMERIO_SIGNING_KEYS": "customerio-secret",
 }
 URL = "sqlite:///unused.db"
+
+
+SOURCES = mapping.load(resources.shipped_mappings()).sources
+PLATFORMS = {name: ", ".join(one.variables) for name, one in SOURCES.items() if name != "segment"}
+
+
+P256 = signers.SECRETS["sendgrid"]["SENDGRID_PUBLIC_KEYS"].partition(",")[0]
+
+
+def closed(*platforms: str) -> str:
+    named = [f"/webhooks/{one} ({PLATFORMS[one]})" for one in sorted(platforms)]
+    return f"set what is in brackets to open {', '.join(named)}"
 
 
 def found(store: Store | None, **settings: str) -> list[Finding]:
@@ -46,11 +59,14 @@ def test_an_installation_in_order_has_nothing_to_do(store: Store) -> None:
     feed(store, house(**ALL_SET), [page("p1", "10:00:00", "A1")])
     kind = "SQLite" if store.sqlite else "PostgreSQL"
     assert found(store, **ALL_SET) == [
-        Finding("ok", "mappings: customerio, klaviyo, segment are read"),
+        Finding("ok", f"mappings: {', '.join(sorted([*PLATFORMS, 'segment']))} are read"),
         Finding("ok", "/v1 is open (SOURCE_WRITE_KEYS: 2 set)"),
         Finding("ok", "/webhooks/segment is open (SEGMENT_SHARED_SECRETS: 1 set)"),
         Finding("ok", "/webhooks/customerio is open (CUSTOMERIO_SIGNING_KEYS: 1 set)"),
         Finding("ok", "/webhooks/klaviyo is open (KLAVIYO_WEBHOOK_SECRETS: 1 set)"),
+        Finding(
+            "off", f"{len(PLATFORMS) - 2} platforms are closed", closed(*(set(PLATFORMS) - {"customerio", "klaviyo"}))
+        ),
         Finding("ok", "deliveries leave for https://api.segment.io/v1"),
         Finding("ok", f"the database answers ({kind}) and its tables are current ({migrate.head()})"),
         Finding("ok", "CONNECTOR_SECRET is the one this database was made with"),
@@ -60,13 +76,26 @@ def test_an_installation_in_order_has_nothing_to_do(store: Store) -> None:
     ]
 
 
+def test_a_key_that_can_be_none_is_an_error_before_anything_is_refused() -> None:
+    findings = found(None, SENDGRID_PUBLIC_KEYS=f"not a key,{P256}", RESEND_WEBHOOK_SECRETS="whsec_MDEyMzQ1,whsec_!")
+    assert [one.what for one in findings if one.level == "error"] == [
+        "1 member of RESEND_WEBHOOK_SECRETS cannot be what Resend shows as its key",
+        "1 member of SENDGRID_PUBLIC_KEYS cannot be what SendGrid shows as its key",
+        "there is no database yet",
+    ]
+
+
+def test_a_door_that_lacks_one_of_its_variables_is_a_warning() -> None:
+    findings = found(None, MANDRILL_WEBHOOK_KEYS="k")
+    assert Finding("warn", "/webhooks/mandrill is closed", "to open it, set MANDRILL_WEBHOOK_URLS") in findings
+
+
 def test_what_is_not_configured_is_said_with_its_variable() -> None:
     findings = found(None, SEGMENT_WRITE_KEY="", SEGMENT_SHARED_SECRETS="", INSPECTOR_TOKENS="")
     assert [(one.level, one.what, one.do) for one in findings if one.level != "ok"] == [
         ("off", "/v1 is closed", "to open it, set SOURCE_WRITE_KEYS"),
         ("warn", "/webhooks/segment is closed", "to open it, set SEGMENT_SHARED_SECRETS"),
-        ("off", "/webhooks/customerio is closed", "to open it, set CUSTOMERIO_SIGNING_KEYS"),
-        ("off", "/webhooks/klaviyo is closed", "to open it, set KLAVIYO_WEBHOOK_SECRETS"),
+        ("off", f"{len(PLATFORMS)} platforms are closed", closed(*PLATFORMS)),
         ("warn", "the inspector is closed", "to open it, set INSPECTOR_TOKENS"),
         (
             "warn",

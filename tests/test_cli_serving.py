@@ -115,7 +115,7 @@ def test_the_second_start_keeps_the_secrets_and_says_nothing_of_them(start: Star
     assert [output.startswith("Made ") for output in outputs] == [True, False]
     assert outputs[1].splitlines()[:3] == [
         f"page http://127.0.0.1:{port}/ (token: INSPECTOR_TOKENS); database {tmp_path}/connector.db (SQLite)",
-        "open: /v1, /webhooks/segment; closed: /webhooks/customerio, /webhooks/klaviyo",
+        "open: /v1, /webhooks/segment; 13 more doors are closed",
         "`connector check` says what is missing, and what to set.",
     ]
     assert outputs[1].endswith("\nStopped; nothing is lost.\n")

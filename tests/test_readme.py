@@ -17,8 +17,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from connector import config
+from connector import config, mapping, resources
 from connector.cli import main
+from connector.cli.env_file import shipped_variables
 from connector.sources import tracking
 from tests.commands import Command, free_port, get, wait_for
 
@@ -35,10 +36,11 @@ def shell(name: str, language: str = "sh") -> str:
 
 def test_every_setting_is_documented_with_its_default() -> None:
     settings = README[README.index("## Settings") : README.index("## Deploy")]
-    assert {name for name in config.DEFAULTS if f"`{name}`" not in settings} == set()
+    known = {*config.DEFAULTS, *shipped_variables()}
+    assert {name for name in known if f"`{name}`" not in settings} == set()
     assert {value for value in config.DEFAULTS.values() if value and f"`{value}`" not in settings} == set()
     shouted = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)[`=]", README))
-    assert shouted - set(config.DEFAULTS) == set(), "the README names a variable that nobody reads"
+    assert shouted - known == set(), "the README names a variable that nobody reads"
 
 
 def test_every_command_is_documented_and_every_documented_command_exists() -> None:
@@ -66,8 +68,11 @@ def test_every_route_is_documented(tmp_path: Path) -> None:
     assert {rule for rule in api - {"/api/<"} if rule not in told} == set()
     assert "`GET /`" in README and "/" in rules
     assert {f"/v1/{name}" for name in tracking.CALLS if len(name) > 1 and f"/v1/{name}" not in README} == set()
-    for route in ("/webhooks/segment", "/webhooks/klaviyo", "/webhooks/customerio", "/healthz", "/readyz", "/metrics"):
+    for route in ("/webhooks/segment", "/healthz", "/readyz", "/metrics"):
         assert route in README
+    for name, source in mapping.load(resources.shipped_mappings()).sources.items():
+        if name != "segment":
+            assert f"| `/webhooks/{name}` | `{source.secrets}`" in README, f"the table of platforms lacks {name}"
     store.dispose()
 
 

@@ -9,13 +9,13 @@ from typing import Any, Final, Literal
 
 import sqlalchemy as sa
 
-from connector import counters, derive, inbox, mapping, metrics, migrate, operate, resources
+from connector import bootstrap, counters, derive, inbox, metrics, migrate, operate
 from connector.config import Config
 from connector.errors import ConfigError, StoreUnavailable
 from connector.keys import Keys
 from connector.mapping import Mappings
 from connector.messages import MINUTE, SECOND, Milliseconds, Outcome, iso
-from connector.sources import segment, tracking
+from connector.sources import declared, segment, tracking
 from connector.store import Store
 from connector.tables import doors, facts, heartbeats, messages
 
@@ -69,7 +69,7 @@ def check(config: Config, store: Store | None, now: Milliseconds) -> list[Findin
 
 def _mappings(config: Config, findings: list[Finding]) -> Mappings | None:
     try:
-        mappings = mapping.load(resources.shipped_mappings(), config.mappings, own_prefix=Keys(config.secret).prefix)
+        mappings = bootstrap.open_mappings(config)
     except ConfigError as error:
         findings += [Finding("error", mistake, "repair the file; nothing starts before") for mistake in error.mistakes]
         return None
@@ -80,13 +80,24 @@ def _mappings(config: Config, findings: list[Finding]) -> Mappings | None:
 
 def _doors(config: Config, mappings: Mappings | None) -> Iterator[Finding]:
     """Which sources may come in."""
-    for path, variable in entrances(mappings).items():
-        n = len(config.secrets_of(variable))
-        if n:
-            yield Finding("ok", f"{path} is open ({variable}: {n} set)")
+    closed: list[str] = []
+    for path, variables in entrances(mappings).items():
+        missing = [name for name in variables if not config.secrets_of(name)]
+        if not missing:
+            told = ", ".join(f"{name}: {len(config.secrets_of(name))} set" for name in variables)
+            yield Finding("ok", f"{path} is open ({told})")
+        elif path in ("/v1", "/webhooks/segment") or len(missing) < len(variables):
+            level: Level = "off" if path == "/v1" else "warn"
+            yield Finding(level, f"{path} is closed", f"to open it, set {', '.join(missing)}")
         else:
-            level: Level = "warn" if path == "/webhooks/segment" else "off"
-            yield Finding(level, f"{path} is closed", f"to open it, set {variable}")
+            closed.append(f"{path} ({', '.join(missing)})")
+    yield from _keys(config, mappings)
+    if closed:
+        yield Finding(
+            "off",
+            f"{_count(len(closed), 'platform is', 'platforms are')} closed",
+            "set what is in brackets to open " + ", ".join(closed),
+        )
     if config.secrets_of(segment.SECRETS) and not config.secrets_of(segment.TOKENS):
         yield Finding(
             "warn",
@@ -97,12 +108,24 @@ def _doors(config: Config, mappings: Mappings | None) -> Iterator[Finding]:
         yield Finding("warn", "the inspector is closed", "to open it, set INSPECTOR_TOKENS")
 
 
-def entrances(mappings: Mappings | None) -> dict[str, str]:
-    """Where messages may come in, with the variable that opens each."""
-    known = {"/v1": tracking.SECRETS, "/webhooks/segment": segment.SECRETS}
+def _keys(config: Config, mappings: Mappings | None) -> Iterator[Finding]:
+    """Secrets that can be none: pasted in part, or another one."""
+    for name, source in sorted((mappings.sources if mappings else {}).items()):
+        n = declared.unusable(source, config.secrets_of(source.secrets)) if name != segment.NAME else 0
+        if n:
+            yield Finding(
+                "error",
+                f"{_count(n, 'member', 'members')} of {source.secrets} cannot be what {source.name} shows as its key",
+                "copy it once more, as a whole; members are separated by commas",
+            )
+
+
+def entrances(mappings: Mappings | None) -> dict[str, tuple[str, ...]]:
+    """Where messages may come in, with the variables that open each."""
+    known: dict[str, tuple[str, ...]] = {"/v1": (tracking.SECRETS,), "/webhooks/segment": (segment.SECRETS,)}
     for name, source in sorted((mappings.sources if mappings else {}).items()):
         if name != segment.NAME:
-            known[f"/webhooks/{name}"] = source.secrets
+            known[f"/webhooks/{name}"] = source.variables
     return known
 
 

@@ -19,7 +19,7 @@ def message_in_words(known: dict[str, Json]) -> list[str]:
         words.append("Nothing proves who sent it: only the first element of its request was signed.")
     if told["identifiers"]:
         words.append("It carried " + _named(told["identifiers"]) + ".")
-    words += [f"Repaired on the way in: {note}." for note in told["notes"]]
+    words += [f"Noted on the way in: {note}." for note in told["notes"]]
     words.append(f"Outcome {decision['outcome']}: {decision['reason']}.")
     words += _chosen(decision)
     words += _considered(known["considered"])

@@ -14,6 +14,7 @@ from connector.cli.forgetting import forget
 from connector.cli.frame import Commands
 from connector.cli.importing import import_
 from connector.cli.log import log
+from connector.cli.mappings import mappings
 from connector.cli.operating import retry
 from connector.cli.reading import dead, explain, held, profile
 from connector.cli.rebuilding import rebuild
@@ -24,6 +25,7 @@ SECTIONS = {
     "Run": (demo, serve, migrate, web, worker),
     "Look": (check, log, explain, profile, held, dead, export),
     "Change": (import_, link, unlink, forget, retry, rebuild),
+    "Adapt": (mappings,),
 }
 
 

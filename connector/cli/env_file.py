@@ -12,7 +12,7 @@ from typing import Final
 
 from dotenv import dotenv_values
 
-from connector import bootstrap
+from connector import bootstrap, mapping, resources
 from connector import config as configuration
 from connector.errors import ConfigError
 
@@ -104,7 +104,13 @@ def named_by_mappings(config: configuration.Config) -> list[str]:
         sources = bootstrap.open_mappings(config).sources
     except ConfigError:
         return []
-    return [one.secrets for one in sources.values() if one.secrets]
+    return [name for one in sources.values() for name in one.variables]
+
+
+def shipped_variables() -> list[str]:
+    """The variables that the shipped mappings name."""
+    shipped = mapping.load(resources.shipped_mappings())
+    return [name for one in shipped.sources.values() for name in one.variables]
 
 
 def _meant(name: str, known: list[str]) -> str | None:

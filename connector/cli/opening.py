@@ -83,7 +83,7 @@ def _instead() -> list[str]:
     file = env_file.database_file()
     if file is not None and file.exists():
         return [ORPHANED.format(file.resolve())]
-    return [] if configuration.configured() else [NOTHING_HERE]
+    return [] if configuration.configured(also=env_file.shipped_variables()) else [NOTHING_HERE]
 
 
 @contextmanager

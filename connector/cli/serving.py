@@ -119,7 +119,7 @@ def make_app(config: Config, store: Store) -> Flask:
 
     logs.start()
     house = bootstrap.open_house(config)
-    return create_app(config, store, blueprints=inspector.blueprints(config, store, house))
+    return create_app(config, store, mappings=house.mappings, blueprints=inspector.blueprints(config, store, house))
 
 
 def make_worker(config: Config, store: Store) -> Worker:
@@ -137,7 +137,7 @@ def _first_start() -> str | None:
     from connector.cli import env_file, opening
 
     there = env_file.ENV.exists()
-    if env_file.has_secret() or (configuration.configured() and not there):
+    if env_file.has_secret() or (configuration.configured(also=env_file.shipped_variables()) and not there):
         return None
     config = env_file.without_secret()
     if not config.sqlite or opening.exists(config):

@@ -36,15 +36,14 @@ def first(begun: str, config: Config) -> str:
 
 def again(config: Config) -> str:
     """Where it is, which doors are open, and what to ask: for every start but the first."""
-    doors: dict[bool, list[str]] = {True: [], False: []}
-    for path, variable in entrances(bootstrap.open_mappings(config)).items():
-        doors[bool(config.secrets_of(variable))].append(path)
+    doors = entrances(bootstrap.open_mappings(config))
+    open_ones = [path for path, names in doors.items() if all(config.secrets_of(name) for name in names)]
     page = "the page is closed: set INSPECTOR_TOKENS"
     if config.secrets_of("INSPECTOR_TOKENS"):
         page = f"page {_value(_here(config) + '/')} (token: INSPECTOR_TOKENS)"
     lines = [
         f"{page}; database {opening.shown(config)}",
-        f"open: {', '.join(doors[True]) or 'nothing'}; closed: {', '.join(doors[False]) or 'nothing'}",
+        f"open: {', '.join(open_ones) or 'nothing'}; {len(doors) - len(open_ones)} more doors are closed",
         f"`{called()} check` says what is missing, and what to set.",
     ]
     return "\n".join(lines)
