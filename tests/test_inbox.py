@@ -92,6 +92,14 @@ def test_a_transaction_that_commits_late_loses_nothing(postgres_store: Store) ->
         assert [one.message_id for one in inbox.take(tx, 10)] == ["m1"]
 
 
+def test_a_body_that_was_emptied_since_conflicts_with_nothing(store: Store) -> None:
+    """Platforms deliver at least once, also what we were told to forget meanwhile."""
+    put(store, message(1, '{"a":1}'))
+    with store.writing() as tx:
+        inbox.empty(tx, [1])
+    assert put(store, message(1, '{"a":1}')) == Kept(duplicates=1)
+
+
 def test_duplicates_are_told_from_conflicts(store: Store) -> None:
     assert put(store, message(1, '{"a":1,"sentAt":"x"}'), message(2)) == Kept(stored=2)
     assert counted(store) == {}

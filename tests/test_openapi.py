@@ -179,7 +179,9 @@ def test_every_door_takes_the_methods_that_are_described_and_no_others(
 def test_a_platform_of_ones_own_is_described_as_its_mapping_says(described: dict[str, Any]) -> None:
     assert list(described["paths"]["/webhooks/acme"]) == ["post", "get"]
     post = described["paths"]["/webhooks/acme"]["post"]
-    assert post["summary"] == "email events of Acme Mail; ACME_WEBHOOK_SECRETS opens it"
+    assert post["summary"] == "email events of Acme Mail; needs ACME_WEBHOOK_SECRETS"
+    two = described["paths"]["/webhooks/mandrill"]["post"]["summary"]
+    assert two.endswith("; needs MANDRILL_WEBHOOK_KEYS and MANDRILL_WEBHOOK_URLS")
     assert sorted(post["responses"]) == ["200", "401", "403", "406", "413", "500", "503"]
     assert post["security"] == [{"shared_secret": []}, {"shared_secret_as_password": []}]
     klaviyo = described["paths"]["/webhooks/klaviyo"]["post"]

@@ -274,6 +274,17 @@ def test_a_proof_of_mailgun_lets_one_event_in_whatever_it_is_put_to(sqlite_store
     assert [row.message_id for row in door.rows()] == [proof["token"]]
 
 
+@pytest.mark.parametrize(("provider", "status"), [("mailgun", 406), ("ses", 413)])
+def test_what_has_to_be_read_before_its_sender_is_known_is_small(
+    sqlite_store: Store, provider: str, status: int
+) -> None:
+    """A stranger's body is parsed whole to look for a signature in it, and nine megabytes of small things are a lot."""
+    door = Door(sqlite_store, provider)
+    answer = door.post(signers.Signed({}, f"/webhooks/{provider}", b'{"a":[' + b"{}," * 400_000 + b"{}]}"))
+    close(door.app)
+    assert answer.status_code == status
+
+
 @pytest.mark.parametrize(
     "sent",
     [

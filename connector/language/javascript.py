@@ -125,17 +125,21 @@ def to_number(value: Json) -> float:
     if value is None:
         return 0.0
     if isinstance(value, int | float):
-        try:
-            return float(value)
-        except OverflowError:
-            return inf if value > 0 else -inf
+        return _as_float(value)
     text = to_string(value).strip(WHITESPACE) if isinstance(value, str | list) else "NaN"
     if DECIMAL.fullmatch(text):
         return float(text)
-    if based := BASED.fullmatch(text):
-        digits, base = based[0][2:], {"x": 16, "o": 8, "b": 2}[based[0][1].lower()]
-        return float(int(digits, base)) if len(digits) < 256 else inf
+    if BASED.fullmatch(text):
+        return _as_float(int(text, 0))
     return {"": 0.0, "Infinity": inf, "+Infinity": inf, "-Infinity": -inf}.get(text, nan)
+
+
+def _as_float(number: float) -> float:
+    """A number in the precision that JavaScript has; infinity where it is too large."""
+    try:
+        return float(number)
+    except OverflowError:
+        return inf if number > 0 else -inf
 
 
 def code_units(text: str) -> str:

@@ -92,7 +92,7 @@ def _platform(source: Source, security: list[Any], suffix: str = "") -> dict[str
     """The door of an email platform, and the methods by which it asks whether somebody is there."""
     sent: Schema = {"description": f"as {source.name} sends it", "type": ["object", "array"]}
     media = (JSON, "application/x-www-form-urlencoded") if source.door.form else (JSON,)
-    summary = f"email events of {source.name}; {' and '.join(source.variables)} opens it"
+    summary = f"email events of {source.name}; needs {' and '.join(source.variables)}"
     found = {"post": _door(f"{source.provider}{suffix}", summary, sent, security, *media)}
     for ours, theirs in source.door.answers.items():
         responses = found["post"]["responses"]

@@ -13,9 +13,8 @@ from __future__ import annotations
 from typing import Final
 
 from connector.language.fql.lexer import Token, Unreadable, characters, lex, units
-from connector.language.fql.numeric import to_number
 from connector.language.fql.tree import OBJECT_FIELDS, TEXT_FIELDS, Condition, Group, Node
-from connector.language.javascript import to_string
+from connector.language.javascript import to_number, to_string
 
 _INHERITED: Final = frozenset(
     ("constructor", "hasOwnProperty", "isPrototypeOf", "propertyIsEnumerable", "toLocaleString", "toString", "valueOf")

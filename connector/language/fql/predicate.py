@@ -13,12 +13,12 @@ from __future__ import annotations
 import operator as comparing
 import re
 from collections.abc import Callable, Mapping
+from math import nan
 from typing import Any, Final
 
 from connector.language.fql.lexer import units
-from connector.language.fql.numeric import as_float, to_number
 from connector.language.fql.tree import TEXT_FIELDS, Condition, Group, Node
-from connector.language.javascript import UNDEFINED, to_string
+from connector.language.javascript import UNDEFINED, to_number, to_string
 from connector.language.paths import step_into
 from connector.messages import Json
 
@@ -125,7 +125,7 @@ def _test(operator: str, expected: str | float | bool | None) -> Test:
         text = to_string(expected)
         return (lambda actual: bool(actual == text)) if operator == "=" else (lambda actual: bool(actual != text))
     if operator in _ORDER:
-        return _numeric(_ORDER[operator], to_number(expected))
+        return _numeric(_ORDER[operator], nan if expected is None else to_number(expected))
     part = _PARTS.get(operator.removeprefix("not_"))
     if part is None:
         return lambda _actual: False
@@ -136,7 +136,7 @@ def _numeric(compare: Callable[[float, float], bool], expected: float) -> Test:
     def test(actual: Json) -> bool:
         if not isinstance(actual, int | float) or isinstance(actual, bool):
             return False
-        return compare(as_float(actual), expected)
+        return compare(to_number(actual), expected)
 
     return test
 

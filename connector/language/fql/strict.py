@@ -20,8 +20,8 @@ from typing import Final, NoReturn
 
 from connector.language.fql import advice
 from connector.language.fql.lexer import Token, Unreadable, characters, escapes, lex, place, units
-from connector.language.fql.numeric import to_number
 from connector.language.fql.tree import OBJECT_FIELDS, TEXT_FIELDS, Condition, Group
+from connector.language.javascript import to_number
 
 _EQUALS: Final = ("=", "!=")
 _OPERATORS: Final = (*_EQUALS, "<", "<=", ">", ">=")
