@@ -41,7 +41,7 @@ DEFAULTS: Final[Mapping[str, str]] = {
 email platforms. README documents each."""
 
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
-KNOWN_DESTINATIONS: Final = ("segment",)
+KNOWN_DESTINATIONS: Final = ("segment", "klaviyo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def read(environ: Mapping[str, str] | None = None, env_file: Path = Path(".env")
         segment_write_key=variables["SEGMENT_WRITE_KEY"],
         segment_api_url=_url("SEGMENT_API_URL", variables, mistakes),
         destinations=_destinations(variables["DESTINATIONS"], mistakes),
-        klaviyo_api_key=variables["KLAVIYO_API_KEY"],
+        klaviyo_api_key=_key("KLAVIYO_API_KEY", variables, mistakes),
         klaviyo_api_url=_url("KLAVIYO_API_URL", variables, mistakes),
         klaviyo_delete=_flag("KLAVIYO_DELETE", variables, mistakes),
         hold_email_ms=_duration("HOLD_EMAIL", variables, mistakes),
@@ -239,7 +239,17 @@ def _destinations(text: str, mistakes: list[str]) -> tuple[str, ...]:
         for name in names
         if name not in KNOWN_DESTINATIONS
     ]
+    if "segment" not in names:
+        mistakes.append("DESTINATIONS: 'segment' must be one of them; for Klaviyo as well write segment,klaviyo")
     return names
+
+
+def _key(name: str, variables: Mapping[str, str], mistakes: list[str]) -> str:
+    """A key travels in a header, which holds visible ASCII only."""
+    text = variables[name]
+    if not text.isascii() or not text.isprintable() or " " in text:
+        mistakes.append(f"{name}: this cannot be a key: it has spaces or typographic characters. Copy it once more")
+    return text
 
 
 def _flag(name: str, variables: Mapping[str, str], mistakes: list[str]) -> bool:

@@ -56,6 +56,15 @@ class Keys:
         """A link in a mail, which may name its reader, as it may be stored."""
         return self._hash("hyperlink", link)
 
+    def digest(self, value: bytes) -> str:
+        """Of what a value was, to be compared with what it is; short, for a difference that is missed once in a
+        million is told on the next day."""
+        return hmac.new(self.secret.encode(), value, hashlib.sha256).hexdigest()[:8]
+
+    def record(self, text: str) -> str:
+        """What an email platform says of a person, as it may be named: the same for as long as it says the same."""
+        return self._hash("record", text)
+
     def link_id(self, stronger: Identifier, weaker: Identifier, kind: str) -> str:
         return self._hash("link", *stronger, *weaker, kind)[:24]
 

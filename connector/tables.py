@@ -26,6 +26,7 @@ COUNTS: Final = "stands and not apart"
 PEOPLE: Final = f"not browser and {COUNTS}"
 OWNED: Final = f"browser and {COUNTS}"
 NAMELESS: Final = "outcome = 'ignored' and identifiers = '[]'"
+IN_TURN: Final = "status = 'pending' and subject_id is not null"
 Number: Final = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by themselves only as INTEGER
 
 inbox = sa.Table(
@@ -182,8 +183,11 @@ outbox = sa.Table(
     Column("maybe_sent_at", BigInteger),  # first attempt whose answer we never saw: Segment forgets ids after a day
     Column("claimed_by", Text),
     Column("claimed_until", BigInteger),
+    # identifiers.id of whose record it changes: what concerns one leaves in its order, one after the other.
+    Column("subject_id", BigInteger),
     UniqueConstraint("message_id", "destination", name="outbox_message"),
     Index("outbox_inbox", "inbox_id"),
+    Index("outbox_subject", "subject_id", "id", sqlite_where=sa.text(IN_TURN), postgresql_where=sa.text(IN_TURN)),
     Index(
         "outbox_due",
         "destination",
@@ -276,14 +280,14 @@ traits = sa.Table(
     sqlite_with_rowid=False,
 )
 
-# When browsers landed with a link token of an email platform, and the vendor profile it stands for.
+# When browsers landed from the links of an email platform, and whom these name.
 landings = sa.Table(
     "landings",
     metadata,
     Column("token", Text, primary_key=True),  # keyed hash
     Column("browser_id", Number, primary_key=True, autoincrement=False),
     Column("at", BigInteger, primary_key=True),
-    Column("profile_id", BigInteger, nullable=False),
+    Column("profile_id", BigInteger, nullable=False),  # whom it names: a profile, or a token that stands for one
     Index("landings_browser", "browser_id"),
     sqlite_with_rowid=False,
 )
@@ -309,6 +313,60 @@ clicks = sa.Table(
     Column("swept", Boolean, nullable=False, server_default=sa.false()),  # one of a scanner's sweep
     Index("clicks_message", "inbox_id"),
     Index("clicks_profile", "profile_id", "at"),
+    sqlite_with_rowid=False,
+)
+
+# Names that an email platform gave and only it can tell whose they are: link tokens, ids of its profiles. Asked for in
+# the background; the answers come by the inbox, like anything else that teaches.
+lookups = sa.Table(
+    "lookups",
+    metadata,
+    Column("type", Text, primary_key=True),  # of identifier, such as klaviyo_exchange_id
+    Column("value", Text, primary_key=True),  # of the identifier: a token's keyed hash, a profile's id
+    Column("token", Text),  # what is asked with; gone as soon as there is an answer
+    Column("status", Text, nullable=False),  # wanted, known, unknown
+    Column("at", BigInteger, nullable=False),  # when it was first wanted, then when it was answered
+    Column("due_at", BigInteger, nullable=False),
+    Column("attempts", SmallInteger, nullable=False, server_default="0"),
+    Index(
+        "lookups_wanted",
+        "due_at",
+        sqlite_where=sa.text("status = 'wanted'"),
+        postgresql_where=sa.text("status = 'wanted'"),
+    ),
+    sqlite_with_rowid=False,
+)
+
+# How far an email platform's API was read: one row a metric.
+polls = sa.Table(
+    "polls",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("metric_id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("began_at", BigInteger, nullable=False),  # when it was first polled: what is older is history
+    Column("watermark", BigInteger, nullable=False),  # everything up to here was read
+    Column("swept_at", BigInteger, nullable=False),  # when late arrivals were last looked for
+    Column("task", Text),  # a reading under way: its cursor and what it is for, JSON, so that it goes on where it was
+    sqlite_with_rowid=False,
+)
+
+# Work that one process at a time does, and until when it may count on that.
+leases = sa.Table(
+    "leases",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("until", BigInteger, nullable=False),
+)
+
+# What an email platform was last told of a customer, as keyed digests: only what is new to it leaves.
+mirrored = sa.Table(
+    "mirrored",
+    metadata,
+    Column("identifier_id", Number, primary_key=True, autoincrement=False),
+    Column("at", BigInteger, nullable=False),  # since when: after a day all of it is told again
+    Column("told", Text, nullable=False),  # JSON: attribute → digest of its value
     sqlite_with_rowid=False,
 )
 

@@ -98,6 +98,22 @@ def test_an_env_file_that_may_not_be_read_is_a_mistake_in_words(tmp_path: Path) 
         read(tmp_path)
 
 
+@pytest.mark.parametrize("key", ["pk_ä", "pk_1 2", "pk_1\t2"])
+def test_a_key_for_klaviyo_that_no_header_can_hold_is_a_mistake(tmp_path: Path, key: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        read(tmp_path, KLAVIYO_API_KEY=key)
+    told = "KLAVIYO_API_KEY: this cannot be a key: it has spaces or typographic characters. Copy it once more"
+    assert refusal.value.mistakes == (told,)
+
+
+def test_segment_is_always_one_of_the_destinations(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        read(tmp_path, DESTINATIONS="klaviyo")
+    assert refusal.value.mistakes == (
+        "DESTINATIONS: 'segment' must be one of them; for Klaviyo as well write segment,klaviyo",
+    )
+
+
 def test_a_url_may_be_http_on_loopback_only(tmp_path: Path) -> None:
     assert read(tmp_path, SEGMENT_API_URL="http://127.0.0.1:99/v1/").segment_api_url == "http://127.0.0.1:99/v1"
     with pytest.raises(ConfigError, match="https"):
