@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.client import HTTPConnection
 from typing import Any, Final
@@ -48,24 +48,33 @@ def event(
     return {"external_id": event_id, "topic": f"event:klaviyo.{topic}", "payload": {"data": data}}
 
 
-def post_system_webhook(url: str, events: Sequence[Event], secret_key: str, now: Milliseconds) -> tuple[int, bytes]:
+def post_system_webhook(
+    url: str,
+    events: Sequence[Event],
+    secret_key: str,
+    now: Milliseconds,
+    *,
+    webhook_id: str = WEBHOOK_ID,
+    account_id: str = ACCOUNT_ID,
+    header_off_by_ms: Milliseconds = 0,
+) -> tuple[int, bytes]:
     """Deliver events (Klaviyo puts at most 1,000 into one delivery); status and body of the answer.
 
-    The signature covers the raw body followed by the Klaviyo-Timestamp header.
+    The signature covers the raw body followed by the Klaviyo-Timestamp header, whose clock may be off.
     """
     moment = datetime.fromtimestamp(now / 1000, UTC)
     meta = {
-        "klaviyo_webhook_id": WEBHOOK_ID,
-        "klaviyo_account_id": ACCOUNT_ID,
+        "klaviyo_webhook_id": webhook_id,
+        "klaviyo_account_id": account_id,
         "timestamp": moment.isoformat(),
         "version": REVISION,
     }
     body = orjson.dumps({"data": list(events), "meta": meta})
-    stamp = format_datetime(moment, usegmt=True)
+    stamp = format_datetime(moment + timedelta(milliseconds=header_off_by_ms), usegmt=True)
     headers = {
         "Content-Type": "application/json",
         "Klaviyo-Timestamp": stamp,
-        "Klaviyo-Webhook-Id": WEBHOOK_ID,
+        "Klaviyo-Webhook-Id": webhook_id,
         "Klaviyo-Signature": hmac.new(secret_key.encode(), body + stamp.encode(), hashlib.sha256).hexdigest(),
     }
     parts = urlsplit(url)
