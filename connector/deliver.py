@@ -2,7 +2,7 @@
 
 Each round claims a batch in one transaction, talks to the destination with no
 transaction open, and settles what became of each delivery in another. Seconds of patience are tenacity's, inside an
-attempt; hours are the outbox's (``retry``). Whatever dies in between leaves a claim that runs out by itself.
+``attempt``; hours are the outbox's (``retry``). Whatever dies in between leaves a claim that runs out by itself.
 """
 
 from __future__ import annotations
@@ -10,50 +10,36 @@ from __future__ import annotations
 import logging
 import random
 import threading
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import uuid4
 
 import tenacity
 
 from connector import queue
+from connector.attempt import Asker, Clock, Limits, NotSent
 from connector.config import Config
 from connector.destinations import Destination, Verdict
 from connector.errors import StoreUnavailable, log_failure
-from connector.exchange import TIMEOUTS, Exchange, Timeouts
-from connector.gate import Gate
-from connector.messages import MINUTE, Milliseconds, now_ms
+from connector.gate import REFUSED_ONES, Gate
+from connector.messages import Milliseconds, now_ms
 from connector.queue import Delivery, Settlement
 from connector.retry import next_attempt, too_late_to_repeat
 from connector.store import Store
 
+__all__ = ["LIMITS", "Deliverer", "Limits"]
+
 log = logging.getLogger("connector")
 
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How patient an attempt is. Only tests need others than these.
-
-    One request: 3 tries, each at most 3 s to connect (times the few addresses a name has, say 4), 10 s to the first
-    byte and 5 s for the rest of the answer, with two waits of at most 5 s between them: 3 · 27 + 2 · 5 = 91 s. No
-    request begins later than 180 s after the claim, so a round ends within 271 s: the claim lasts 300.
-    After SIGTERM no try is begun; the one under way ends within 15 s of a connected socket.
-    """
-
-    batch: int = 100
-    tries: int = 3
-    first_wait_seconds: float = 0.5
-    longest_wait_seconds: float = 5.0
-    timeouts: Timeouts = TIMEOUTS
-    sending_ms: Milliseconds = 3 * MINUTE
-    claim_ms: Milliseconds = 5 * MINUTE
-    idle_seconds: float = 0.5
-
-
 LIMITS: Final = Limits()
+
+
+class Portion(NamedTuple):
+    """Deliveries for one request. mended: what was pointed at is out already, so halves have to tell the rest."""
+
+    deliveries: tuple[Delivery, ...]
+    mended: bool = False
 
 
 class Deliverer:
@@ -73,9 +59,9 @@ class Deliverer:
         self.config = config
         self.destination = destination
         self.limits = limits
-        self.gate = gate or Gate()
+        self.gate = gate or Gate(destination.TIERS)
         self._rng = rng or random.Random()  # noqa: S311 - spreads load, guards nothing
-        self._exchange = Exchange(limits.timeouts)
+        self._asker = Asker(destination, config, limits, self.gate, self._rng)
 
     def run(self, stop: threading.Event) -> None:
         """Deliver until ``stop`` is set; then end the current try, hand back the rest, and return."""
@@ -96,13 +82,13 @@ class Deliverer:
         deliveries = self._claim(now, claimer)
         if not deliveries:
             return 0
-        clock = _Clock(now)
+        clock = Clock(now)
         settlements = [*self._send(deliveries, clock, stop or threading.Event())]
         return self._settle(settlements, claimer, clock.now())
 
     def close(self) -> None:
         """Close the connections of the calling thread."""
-        self._exchange.close()
+        self._asker.close()
 
     def _deliver_quietly(self, stop: threading.Event) -> int:
         try:
@@ -114,7 +100,7 @@ class Deliverer:
         return 0
 
     def _claim(self, now: Milliseconds, claimer: str) -> list[Delivery]:
-        size = self.gate.size(self.limits.batch)
+        size = self.gate.size(self.limits.batch or self.destination.CLAIM)
         if not size or not self.destination.ready(self.config):
             return []
         name = self.destination.NAME
@@ -138,7 +124,7 @@ class Deliverer:
         log.info("deliver %s: %s", self.destination.NAME, told, extra={"action": "deliver", "claim": claimer})
         return sum(fates.values()) - fates["handed back"]
 
-    def _send(self, deliveries: Sequence[Delivery], clock: _Clock, stop: threading.Event) -> Iterator[Settlement]:
+    def _send(self, deliveries: Sequence[Delivery], clock: Clock, stop: threading.Event) -> Iterator[Settlement]:
         good: list[Delivery] = []
         for one in deliveries:
             unfit = self._unfit(one, clock.began)
@@ -146,30 +132,53 @@ class Deliverer:
                 good.append(one)
             else:
                 yield unfit
-        todo = deque(self.destination.batches(good))
+        todo = deque(Portion(batch) for batch in self.destination.batches(good))
+        stuck: set[int | None] = set()  # subjects of whom something has to leave first, and did not
         while todo:
-            batch = todo.popleft()
-            in_time = clock.now() < clock.began + self.limits.sending_ms
-            verdict = self._ask(batch, clock, stop) if in_time else None
-            if verdict is None:
-                yield queue.handed_back(batch)
-            elif verdict.status == "split" and len(batch) > 1:
-                middle = len(batch) // 2
-                todo.extendleft((batch[middle:], batch[:middle]))
-            else:
-                yield from self._judge(batch, verdict, clock)
+            portion = todo.popleft()
+            late = [one for one in portion.deliveries if one.subject_id in stuck]
+            if late:
+                yield queue.handed_back(late)
+                rest = tuple(one for one in portion.deliveries if one.subject_id not in stuck)
+                portion = portion._replace(deliveries=rest)
+            if not portion.deliveries:
+                continue
+            for settlement in self._portion(portion, todo, clock, stop):
+                if settlement.fate in ("postponed", "handed back"):
+                    stuck |= {one.subject_id for one in settlement.deliveries} - {None}
+                yield settlement
+
+    def _portion(
+        self, portion: Portion, todo: deque[Portion], clock: Clock, stop: threading.Event
+    ) -> Iterator[Settlement]:
+        """What came of one request; of one that was refused for a part of it, what is left to ask goes to ``todo``."""
+        batch = portion.deliveries
+        in_time = clock.now() < clock.began + self.limits.sending_ms
+        verdict = self._asker.ask(batch, clock, stop) if in_time else NotSent()
+        if isinstance(verdict, NotSent):
+            yield queue.handed_back(batch, verdict.due_at)
+        elif verdict.status == "split" and verdict.bad and not portion.mended:
+            yield from _doomed(batch, verdict)
+            rest = tuple(one for place, one in enumerate(batch) if place not in verdict.bad)
+            if rest:
+                todo.appendleft(Portion(rest, mended=True))
+        elif verdict.status == "split" and len(batch) > 1:
+            middle = len(batch) // 2
+            todo.extendleft(Portion(half, portion.mended) for half in (batch[middle:], batch[:middle]))
+        else:
+            yield from self._judge(batch, verdict, clock)
 
     def _unfit(self, one: Delivery, now: Milliseconds) -> Settlement | None:
         """Why a delivery dies unsent: nobody would tell us that it was dropped, or a repeat would count twice."""
-        if too_late_to_repeat(one.maybe_sent_at, now):
+        if too_late_to_repeat(one.maybe_sent_at, now, self.destination.TERMS):
             return queue.dead([one], "unknown", "may have arrived, too long ago to be repeated safely; retry by hand")
-        problems = self.destination.problems(one.body)
+        problems = self.destination.problems(one.body, now)
         return queue.dead([one], "refused", f"not sent: {'; '.join(problems)}") if problems else None
 
-    def _judge(self, batch: Sequence[Delivery], verdict: Verdict, clock: _Clock) -> Iterator[Settlement]:
+    def _judge(self, batch: Sequence[Delivery], verdict: Verdict, clock: Clock) -> Iterator[Settlement]:
         """What to do about an answer. A batch keeps one jitter, so that it comes back as a batch."""
         if verdict.status == "delivered":
-            yield queue.delivered(batch, verdict.detail)
+            yield queue.delivered(batch, verdict.detail, erase=verdict.erase)
             return
         answer: queue.Answer = "unknown" if verdict.status == "unknown" else "refused"
         if not verdict.retryable:
@@ -179,12 +188,14 @@ class Deliverer:
         by_due: dict[Milliseconds | None, list[Delivery]] = {}
         for one in batch:
             due_at = next_attempt(
-                attempts=one.attempts + 1,
+                # Too many requests are no fault of this one: it waits as after its first attempt, and as often.
+                attempts=1 if verdict.throttled else one.attempts + 1,
                 pending_at=one.pending_at,
                 # Our claim marked it as maybe sent; only an unknown answer leaves that mark standing.
                 maybe_sent_at=clock.began if answer == "unknown" and one.maybe_sent_at is None else one.maybe_sent_at,
                 now=clock.now(),
                 jitter=jitter,
+                terms=self.destination.TERMS,
                 retry_after_seconds=verdict.retry_after_seconds,
             )
             by_due.setdefault(due_at, []).append(one)
@@ -194,64 +205,15 @@ class Deliverer:
             else:
                 yield queue.postponed(ones, answer, verdict.detail, due_at)
 
-    def _ask(self, batch: Sequence[Delivery], clock: _Clock, stop: threading.Event) -> Verdict | None:
-        """The destination's answer after a few quick tries, None if nothing was sent."""
-        verdicts: list[Verdict] = []
 
-        def once() -> bool:
-            if not self.gate.enter(stop):
-                return False
-            retries = max(one.attempts for one in batch) + len(verdicts)
-            request = self.destination.build_request(batch, self.config, clock.now(), retries)
-            verdicts.append(self._exchange.post(self.destination, request))
-            self._tell_gate(verdicts[-1], len(batch))
-            asked = verdicts[-1].retry_after_seconds or 0.0
-            return verdicts[-1].retryable and asked <= self.limits.longest_wait_seconds
-
-        again = tenacity.Retrying(
-            retry=tenacity.retry_if_result(bool),
-            stop=tenacity.stop_any(tenacity.stop_after_attempt(self.limits.tries), tenacity.stop_when_event_set(stop)),
-            wait=lambda state: self._quick_wait(state.attempt_number, verdicts[-1]),
-            sleep=tenacity.sleep_using_event(stop),
-            retry_error_callback=lambda _state: False,
-        )
-        again(once)
-        return _together(verdicts)
-
-    def _quick_wait(self, tries: int, verdict: Verdict) -> float:
-        """Seconds until the next quick try: what was asked for, else 0.5, 1, 2 … give or take half."""
-        if verdict.retry_after_seconds:
-            return verdict.retry_after_seconds + 0.05  # the gate keeps the same pause: do not come too early
-        doubled = self.limits.first_wait_seconds * (1 << (tries - 1))
-        return min(self.limits.longest_wait_seconds, doubled * (0.5 + self._rng.random()))
-
-    def _tell_gate(self, verdict: Verdict, events: int) -> None:
-        if verdict.status == "delivered":
-            self.gate.succeeded()
-        elif verdict.status == "split" and events > 1:
-            self.gate.undecided()  # something of ours is bad, and the halves will tell what
-        elif verdict.status == "split":
-            self.gate.refused_one()
-        else:
-            self.gate.failed(at_once=verdict.at_once, pause_seconds=verdict.retry_after_seconds or 0.0)
-
-
-class _Clock:
-    """Wall time that starts where the round was told and goes on with the monotonic clock."""
-
-    def __init__(self, began: Milliseconds) -> None:
-        self.began = began
-        self._monotonic = time.monotonic()
-
-    def now(self) -> Milliseconds:
-        return self.began + round((time.monotonic() - self._monotonic) * 1000)
-
-
-def _together(verdicts: Sequence[Verdict]) -> Verdict | None:
-    """The last answer counts, but a refusal cannot take back an earlier try that may have arrived."""
-    if not verdicts:
-        return None
-    last = verdicts[-1]
-    if last.status == "refused" and last.retryable and any(one.status == "unknown" for one in verdicts):
-        return replace(last, status="unknown", detail=f"{last.detail}, after a try without an answer: may have arrived")
-    return last
+def _doomed(batch: Sequence[Delivery], verdict: Verdict) -> Iterator[Settlement]:
+    """The end of what was pointed at, each with its reason. If that is everything, a few die and the rest is spared."""
+    places = sorted(verdict.bad)
+    spared = places[REFUSED_ONES:] if len(places) == len(batch) else []
+    by_reason: dict[str, list[Delivery]] = {}
+    for place in places[: len(places) - len(spared)]:
+        by_reason.setdefault(verdict.bad[place], []).append(batch[place])
+    for reason, ones in by_reason.items():
+        yield queue.dead(ones, "refused", reason)
+    if spared:
+        yield queue.handed_back([batch[place] for place in spared])

@@ -1,19 +1,23 @@
 """May a request to this destination leave now? One gate a destination, shared by the threads that send to it.
 
-It spaces requests (Segment asks partner streams for at most 50 a second), keeps a pause the destination asked
-for, and is a circuit breaker: after five failures in a row nothing leaves for a second, then two, four … up to a
-minute; then one small probe decides. So a dead destination costs a few deliveries an attempt, not the backlog.
+``Windows`` counts requests, a set of them for each tier of requests that a destination limits apart. ``Gate`` is the
+circuit breaker around them: after five failures in a row nothing leaves for a second, then two, four … up to a minute;
+then one small probe decides. So a dead destination costs a few deliveries an attempt, not the backlog.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from typing import Final
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, TypeAlias
 
-PER_SECOND: Final = 50.0
-"""Source: https://segment.com/docs/partners/sources/ (for one process; several share no clock)."""
+Limit: TypeAlias = tuple[int, float]
+"""So many requests within so many seconds."""
+
+LONGEST_SLOT_SECONDS: Final = 5.0
+"""A request that would wait longer for its turn is put off: others, of another tier, need not wait behind it."""
 
 FAILURES: Final = 5
 FIRST_PAUSE_SECONDS: Final = 1.0
@@ -25,18 +29,69 @@ PROBE: Final = 1
 """How many deliveries a probe risks."""
 
 
+class Windows:
+    """Sliding windows: of the requests that begin in any so many seconds there are never more than so many.
+
+    Threads share it; slots are given out in the order in which they were asked for. It remembers as many times as the
+    largest limit counts. ``Windows((1, 0.02))`` spaces requests evenly, ``Windows((75, 1.0), (750, 60.0))`` lets 75
+    go at once.
+    """
+
+    def __init__(self, *limits: Limit, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._limits = limits
+        self._given = [deque[float](maxlen=most) for most, _ in limits]
+        self._not_before = 0.0
+
+    def reserve(self, at_most: float = float("inf")) -> float:
+        """Take the next slot and say in how many seconds it comes.
+
+        If that is more than ``at_most`` seconds none is taken, and the answer is how long it would have been.
+        """
+        with self._lock:
+            now = self._clock()
+            slot = max(now, self._not_before)
+            for (most, seconds), given in zip(self._limits, self._given, strict=True):
+                if len(given) == most:
+                    slot = max(slot, given[0] + seconds)
+            if slot - now <= at_most:
+                for given in self._given:
+                    given.append(slot)
+            return slot - now
+
+    def wait(self, stop: threading.Event) -> bool:
+        """Sleep until it is our turn; False if ``stop`` was set before."""
+        return not stop.wait(self.reserve())
+
+    def pause(self, seconds: float) -> None:
+        """Give out no slot for so many seconds: we were told that we were too fast."""
+        with self._lock:
+            self._not_before = max(self._not_before, self._clock() + seconds)
+
+    def lower(self, told: Sequence[Limit]) -> None:
+        """Keep to the limits we were told where they are lower than ours over the same time; never to higher ones."""
+        with self._lock:
+            for number, (most, seconds) in enumerate(self._limits):
+                new = min([most, *(one for one, over in told if over == seconds and one > 0)])
+                if new < most:
+                    self._limits = (*self._limits[:number], (new, seconds), *self._limits[number + 1 :])
+                    self._given[number] = deque(self._given[number], maxlen=new)
+
+
 class Gate:
-    """Rate limit and circuit breaker.
+    """Rate limits and circuit breaker.
 
     Every ``enter`` that says yes is followed by ``succeeded``, ``failed`` or, where the answer tells nothing about
     the destination's health, ``undecided``.
+
+    Args: tiers are the limits of each kind of request, by the name that ``Request.tier`` calls it.
     """
 
-    def __init__(self, per_second: float = PER_SECOND, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, tiers: Mapping[str, tuple[Limit, ...]], clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._spacing = 1.0 / per_second
+        self._windows = {tier: Windows(*limits, clock=clock) for tier, limits in tiers.items()}
         self._lock = threading.Lock()
-        self._next_slot = 0.0
         self._closed_until = 0.0
         self._failures = 0  # in a row
         self._refused_ones = 0  # in a row
@@ -50,20 +105,35 @@ class Gate:
                 return 0
             return PROBE if self._failures >= FAILURES else most
 
-    def enter(self, stop: threading.Event) -> bool:
-        """Wait for a slot and say whether the request may leave; False if the gate is shut or ``stop`` is set."""
+    def enter(self, stop: threading.Event, tier: str = "") -> bool:
+        """Wait for a slot and say whether the request may leave.
+
+        False if the gate is shut, if ``stop`` is set, or if the next slot of this tier is too far away to wait for:
+        ``slot_seconds`` says how far.
+        """
         with self._lock:
-            now = self._clock()
-            if now < self._closed_until or self._probing:
+            if self._clock() < self._closed_until or self._probing:
                 return False
             probe = self._probing = self._failures >= FAILURES
-            slot = max(now, self._next_slot)
-            self._next_slot = slot + self._spacing
-        if not stop.wait(slot - now):
+        seconds = self._windows[tier].reserve(LONGEST_SLOT_SECONDS)
+        if seconds <= LONGEST_SLOT_SECONDS and not stop.wait(seconds):
             return True
         with self._lock:
             self._probing = self._probing and not probe
         return False
+
+    def slot_seconds(self, tier: str) -> float:
+        """In how many seconds a request of this tier could leave, as far as its limits are concerned."""
+        return self._windows[tier].reserve(-1.0)
+
+    def throttled(self, tier: str, pause_seconds: float) -> None:
+        """The destination works, and had too many requests of this tier: the others go on."""
+        self._windows[tier].pause(pause_seconds)
+        self.undecided()
+
+    def told(self, tier: str, limits: Sequence[Limit]) -> None:
+        """The limits that the destination says this tier has."""
+        self._windows[tier].lower(limits)
 
     def succeeded(self) -> None:
         """The destination answered as it should: whatever failed before is forgotten."""

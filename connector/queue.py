@@ -9,23 +9,25 @@ the destination between the two. Statements are set-based: a batch of a hundred 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any, Final, Literal
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
 
-from connector import counters
-from connector.bulk import as_json
+from connector import counters, turns
 from connector.messages import Milliseconds
 from connector.tables import attempts, outbox
+from connector.turns import PENDING, among
 
 Answer = Literal["delivered", "refused", "unknown"]
 Fate = Literal["delivered", "postponed", "dead", "handed back"]
 
-# Literals, because SQLite uses a partial index only if it sees the constant, not a bound value.
-PENDING: Final[sa.ColumnClause[str]] = sa.literal_column("'pending'")
+# A literal, because SQLite uses a partial index only if it sees the constant, not a bound value.
 DEAD: Final[sa.ColumnClause[str]] = sa.literal_column("'dead'")
+
+MAX_BYTES: Final = 32 * 1024 * 1024
+"""How much one claim may hold; in characters where the database does not know the bytes without reading them."""
 
 LOST: Final = "the sender ended before it saw an answer: may have arrived"
 
@@ -36,7 +38,8 @@ class Delivery:
 
     body is the outgoing event as JSON text, without ``sentAt`` (empty if it was erased). attempts counts those
     already made. pending_at says since when it may leave. maybe_sent_at is as it was *before* this claim: the first
-    attempt whose answer nobody saw, None if there is none.
+    attempt whose answer nobody saw, None if there is none. Deliveries of one subject_id have to leave one after the
+    other, in the order in which they were claimed.
     """
 
     id: int
@@ -46,6 +49,7 @@ class Delivery:
     attempts: int
     pending_at: Milliseconds
     maybe_sent_at: Milliseconds | None
+    subject_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +61,12 @@ class Settlement:
     answer: Answer | None = None
     detail: str = ""
     due_at: Milliseconds | None = None
+    erase: bool = False
 
 
-def delivered(deliveries: Iterable[Delivery], detail: str) -> Settlement:
-    """The destination has them."""
-    return Settlement(tuple(deliveries), "delivered", "delivered", detail)
+def delivered(deliveries: Iterable[Delivery], detail: str, *, erase: bool = False) -> Settlement:
+    """The destination has them. Args: erase says that we are not to keep what it has."""
+    return Settlement(tuple(deliveries), "delivered", "delivered", detail, erase=erase)
 
 
 def postponed(deliveries: Iterable[Delivery], answer: Answer, detail: str, due_at: Milliseconds) -> Settlement:
@@ -74,14 +79,17 @@ def dead(deliveries: Iterable[Delivery], answer: Answer, detail: str) -> Settlem
     return Settlement(tuple(deliveries), "dead", answer, detail)
 
 
-def handed_back(deliveries: Iterable[Delivery]) -> Settlement:
-    """Claimed but never sent (a clean stop, a shut gate): as if they had not been claimed, no attempt counted."""
-    return Settlement(tuple(deliveries), "handed back")
+def handed_back(deliveries: Iterable[Delivery], due_at: Milliseconds | None = None) -> Settlement:
+    """Claimed but never sent (a clean stop, a shut gate): as if they had not been claimed, no attempt counted.
+
+    Args: due_at is when it is their turn, if that is known.
+    """
+    return Settlement(tuple(deliveries), "handed back", due_at=due_at)
 
 
 def due(tx: sa.Connection, destination: str, *, now: Milliseconds) -> bool:
     """Is there anything to claim? A cheap look, so that idle workers do not queue for the writer's lock."""
-    return tx.execute(sa.select(outbox.c.id).where(*_claimable(destination, now)).limit(1)).first() is not None
+    return tx.execute(sa.select(outbox.c.id).where(*turns.claimable(destination, now)).limit(1)).first() is not None
 
 
 def claim(
@@ -96,29 +104,27 @@ def claim(
     """Up to ``limit`` deliveries that are due, in the order in which they should leave, ours for ``for_ms``.
 
     Args: claimer is a name no other claim has. Rows that another worker holds are passed over, unless its claim has
-    run out: that attempt is then written down as one whose answer nobody saw.
+    run out: that attempt is then written down as one whose answer nobody saw. Of one subject the oldest pending row
+    comes first, and those after it only together with it, in their order. Not more than fit in ``MAX_BYTES``.
     """
-    rows = tx.execute(
-        sa.select(outbox)
-        .where(*_claimable(destination, now))
-        .order_by(outbox.c.due_at, outbox.c.at, outbox.c.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    ).all()
-    if not rows:
+    heads = turns.heads(tx, destination, limit, now)
+    if not heads:
         return []
+    rows = _within_bytes([*heads, *turns.following(tx, destination, heads, limit - len(heads), now)])
     _lost(tx, [row.id for row in rows if row.claimed_by is not None], now)
-    tx.execute(
+    claimed = tx.execute(
         sa.update(outbox)
-        .where(_among(tx, [row.id for row in rows]))
+        .where(among(tx, [row.id for row in rows]))
         .values(
             claimed_by=claimer,
             claimed_until=now + for_ms,
             # Before anything leaves: if we are killed after sending, this is all that is known about it.
             maybe_sent_at=sa.func.coalesce(outbox.c.maybe_sent_at, now),
         )
+        .returning(outbox.c.id, outbox.c.body)
     )
-    return [_delivery(row) for row in rows]
+    bodies = {row.id: row.body for row in claimed}
+    return [_delivery(row, bodies[row.id]) for row in rows]
 
 
 def settle(
@@ -130,8 +136,9 @@ def settle(
     except delivered ones: that they arrived is true whoever holds them now.
     """
     fates: dict[Fate, int] = {"delivered": 0, "postponed": 0, "dead": 0, "handed back": 0}
-    for settlement in settlements:
+    for settlement in _merged(settlements):
         fates[settlement.fate] += _settle(tx, settlement, claimer, now)
+        turns.put_off(tx, destination, (one.subject_id for one in settlement.deliveries), settlement.due_at)
     done = fates["delivered"] + fates["dead"]
     _count(tx, destination, delivered=fates["delivered"], dead=fates["dead"], pending=-done)
     return fates
@@ -146,7 +153,7 @@ def release_stale(tx: sa.Connection, *, now: Milliseconds) -> int:
     ids = list(tx.execute(sa.select(outbox.c.id).where(*stale)).scalars())
     _lost(tx, ids, now)
     if ids:
-        free = sa.update(outbox).where(_among(tx, ids))
+        free = sa.update(outbox).where(among(tx, ids))
         tx.execute(free.values(claimed_by=None, claimed_until=None))
     return len(ids)
 
@@ -159,11 +166,11 @@ def retry(tx: sa.Connection, ids: Sequence[int] | None, *, now: Milliseconds, de
     """
     chosen = [outbox.c.status == DEAD, outbox.c.body != ""]
     if ids is not None:
-        chosen.append(_among(tx, ids))
+        chosen.append(among(tx, ids))
     rows = tx.execute(sa.select(outbox.c.id, outbox.c.destination).where(*chosen).with_for_update()).all()
     if not rows:
         return 0
-    picked = _among(tx, [row.id for row in rows])
+    picked = among(tx, [row.id for row in rows])
     tx.execute(
         sa.update(outbox)
         .where(picked)
@@ -184,35 +191,41 @@ def retry(tx: sa.Connection, ids: Sequence[int] | None, *, now: Milliseconds, de
     return len(rows)
 
 
-def _claimable(destination: str, now: Milliseconds) -> list[sa.ColumnElement[bool]]:
-    return [
-        outbox.c.destination == destination,
-        outbox.c.status == PENDING,
-        outbox.c.due_at <= now,
-        sa.or_(outbox.c.claimed_until.is_(None), outbox.c.claimed_until <= now),
-    ]
+def _within_bytes(rows: Sequence[Any]) -> list[Any]:
+    """The first of these rows, at least one: a thousand large bodies need not be in memory at the same time."""
+    sizes = accumulate(row.size for row in rows)
+    return [row for number, (row, size) in enumerate(zip(rows, sizes, strict=True)) if not number or size <= MAX_BYTES]
 
 
-def _delivery(row: Any) -> Delivery:
+def _delivery(row: Any, body: str) -> Delivery:
     return Delivery(
         id=row.id,
         inbox_id=row.inbox_id,
         message_id=row.message_id,
-        body=row.body,
+        body=body,
         attempts=row.attempts,
         pending_at=row.created_at if row.pending_at is None else row.pending_at,
         maybe_sent_at=row.maybe_sent_at,
+        subject_id=row.subject_id,
     )
 
 
+def _merged(settlements: Iterable[Settlement]) -> list[Settlement]:
+    """Those that end alike as one: a thousand requests must not be a thousand statements."""
+    alike: dict[Settlement, list[Delivery]] = {}
+    for one in settlements:
+        alike.setdefault(replace(one, deliveries=()), []).extend(one.deliveries)
+    return [replace(one, deliveries=tuple(deliveries)) for one, deliveries in alike.items()]
+
+
 def _settle(tx: sa.Connection, settlement: Settlement, claimer: str, now: Milliseconds) -> int:
-    ours = [outbox.c.status == PENDING, _among(tx, [one.id for one in settlement.deliveries])]
+    ours = [outbox.c.status == PENDING, among(tx, [one.id for one in settlement.deliveries])]
     if settlement.fate != "delivered":
         ours.append(outbox.c.claimed_by == claimer)
     ids = list(tx.execute(sa.select(outbox.c.id).where(*ours).order_by(outbox.c.id).with_for_update()).scalars())
     if not ids:
         return 0
-    picked = _among(tx, ids)
+    picked = among(tx, ids)
     tx.execute(sa.update(outbox).where(picked).values(**_changes(tx, settlement)))
     if settlement.answer is not None:
         _write_down(tx, picked, now, settlement.answer, settlement.detail)
@@ -227,16 +240,18 @@ def _changes(tx: sa.Connection, settlement: Settlement) -> dict[str, Any]:
         changes["status"] = settlement.fate
     if settlement.due_at is not None:
         changes["due_at"] = settlement.due_at
+    if settlement.erase:
+        changes["body"] = ""
     if settlement.answer in ("refused", None):
         # The claim set the mark only where there was none: there, and only there, nothing can have arrived.
-        unmarked = _among(tx, [one.id for one in settlement.deliveries if one.maybe_sent_at is None])
+        unmarked = among(tx, [one.id for one in settlement.deliveries if one.maybe_sent_at is None])
         changes["maybe_sent_at"] = sa.case((unmarked, sa.null()), else_=outbox.c.maybe_sent_at)
     return changes
 
 
 def _lost(tx: sa.Connection, ids: Sequence[int], now: Milliseconds) -> None:
     if ids:
-        picked = _among(tx, ids)
+        picked = among(tx, ids)
         tx.execute(sa.update(outbox).where(picked).values(attempts=outbox.c.attempts + 1))
         _write_down(tx, picked, now, "unknown", LOST)
 
@@ -244,13 +259,6 @@ def _lost(tx: sa.Connection, ids: Sequence[int], now: Milliseconds) -> None:
 def _write_down(tx: sa.Connection, picked: sa.ColumnElement[bool], now: Milliseconds, status: str, detail: str) -> None:
     facts = sa.select(outbox.c.id, sa.literal(now, sa.BigInteger), sa.literal(status), sa.literal(detail)).where(picked)
     tx.execute(sa.insert(attempts).from_select(["outbox_id", "at", "status", "detail"], facts.order_by(outbox.c.id)))
-
-
-def _among(tx: sa.Connection, ids: Sequence[int]) -> sa.ColumnElement[bool]:
-    """The rows with these ids: one parameter, however many they are."""
-    if tx.dialect.name == "sqlite":
-        return outbox.c.id.in_(sa.select(sa.func.json_each(as_json(ids)).table_valued("value").c.value))
-    return outbox.c.id == sa.any_(sa.cast(list(ids), ARRAY(sa.BigInteger)))
 
 
 def _count(tx: sa.Connection, destination: str, **changes: int) -> None:

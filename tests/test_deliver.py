@@ -36,6 +36,8 @@ QUICK = Limits(
     timeouts=Timeouts(connect_seconds=1.0, read_seconds=0.2, rest_seconds=0.2),
 )
 ONE_TRY = Limits(tries=1, timeouts=QUICK.timeouts)
+FAST = {"": ((10_000, 1.0),)}
+SPACED = {"": ((1, 0.02),)}
 
 
 class Time:
@@ -70,7 +72,7 @@ def make(store: Store, api: SegmentStandIn) -> Iterator[Make]:
         limits: Limits = ONE_TRY, *, url: str = "", key: str = "write-key", gate: Gate | None = None
     ) -> Deliverer:
         settings = configuration(url or api.url, key)
-        made.append(Deliverer(store, settings, segment, limits=limits, gate=gate or Gate(10_000), rng=random.Random(1)))
+        made.append(Deliverer(store, settings, segment, limits=limits, gate=gate or Gate(FAST), rng=random.Random(1)))
         return made[-1]
 
     yield maker
@@ -589,12 +591,16 @@ class Broken:
     """A destination with a bug, whose error quotes an event."""
 
     NAME = segment.NAME
+    CLAIM = segment.CLAIM
+    TERMS = segment.TERMS
+    TIERS = segment.TIERS
     ready = staticmethod(segment.ready)
     batches = staticmethod(segment.batches)
     build_request = staticmethod(segment.build_request)
     read_response = staticmethod(segment.read_response)
+    tier = staticmethod(segment.tier)
 
-    def problems(self, body: str) -> list[str]:
+    def problems(self, body: str, now: int) -> list[str]:
         raise RuntimeError(body)
 
 
@@ -657,7 +663,7 @@ def test_five_failures_in_a_row_shut_the_gate_and_a_single_probe_opens_it(
     for number in range(8):
         put(store, f"m{number}")
     clock = Time()
-    deliverer = make(Limits(batch=1, tries=1), gate=Gate(10_000, clock))
+    deliverer = make(Limits(batch=1, tries=1), gate=Gate(FAST, clock))
     api.script(*[standin.answer(503)] * 6)
     assert [deliverer.deliver_once(NOW) for _ in range(6)] == [1, 1, 1, 1, 1, 0]
 
@@ -674,7 +680,7 @@ def test_a_wrong_key_costs_one_batch_not_the_backlog(store: Store, api: SegmentS
     for number in range(120):
         put(store, f"m{number}")
     clock = Time()
-    deliverer = make(gate=Gate(10_000, clock))
+    deliverer = make(gate=Gate(FAST, clock))
     api.script(standin.answer(401), standin.answer(401))
     assert [deliverer.deliver_once(NOW) for _ in range(3)] == [100, 0, 0]
     clock.now += 1.0
@@ -686,7 +692,7 @@ def test_what_is_asked_of_one_thread_holds_for_all(store: Store, api: SegmentSta
     put(store, "m1")
     put(store, "m2")
     clock = Time()
-    deliverer = make(Limits(batch=1), gate=Gate(10_000, clock))
+    deliverer = make(Limits(batch=1), gate=Gate(FAST, clock))
     api.script(standin.answer(429, retry_after=30))
     assert [deliverer.deliver_once(NOW), deliverer.deliver_once(NOW)] == [1, 0]
     clock.now += 30
@@ -695,7 +701,7 @@ def test_what_is_asked_of_one_thread_holds_for_all(store: Store, api: SegmentSta
 
 def test_the_gates_pauses_double_up_to_a_minute_and_a_success_forgets_them() -> None:
     clock = Time()
-    gate, stop = Gate(10_000, clock), threading.Event()
+    gate, stop = Gate(FAST, clock), threading.Event()
     for _ in range(FAILURES):
         assert gate.enter(stop)
         gate.failed()
@@ -719,7 +725,7 @@ def test_the_gates_pauses_double_up_to_a_minute_and_a_success_forgets_them() -> 
 
 def test_failures_already_under_way_when_the_gate_shuts_do_not_lengthen_the_pause() -> None:
     clock = Time()
-    gate, stop = Gate(10_000, clock), threading.Event()
+    gate, stop = Gate(FAST, clock), threading.Event()
     for _ in range(20):
         assert gate.enter(stop)
     for _ in range(20):
@@ -736,14 +742,14 @@ def test_requests_are_spaced() -> None:
             waits.append(timeout or 0.0)
             return False
 
-    gate, stop = Gate(50, Time()), Stop()
+    gate, stop = Gate(SPACED, Time()), Stop()
     assert all(gate.enter(stop) for _ in range(4))
     assert waits == pytest.approx([0.0, 0.02, 0.04, 0.06])
 
 
 def test_a_probe_that_is_stopped_while_it_waits_leaves_the_gate_usable() -> None:
     clock = Time()
-    gate, stop = Gate(50, clock), threading.Event()
+    gate, stop = Gate(SPACED, clock), threading.Event()
     gate.failed(at_once=True)
     clock.now += 1.0
     stop.set()

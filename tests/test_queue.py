@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector import queue, retry
+from connector.destinations.segment import TERMS
 from connector.messages import DAY, HOUR, MINUTE, SECOND
 from connector.queue import Delivery
 from connector.store import Store
@@ -237,7 +238,11 @@ def test_sqlite_finds_due_deliveries_in_the_index_and_already_sorted(sqlite_stor
     with sqlite_store.reading() as tx:
         values = ("segment", NOW, NOW, 100, 0)[: query.count("?")]
         plan = [row[3] for row in tx.exec_driver_sql(f"explain query plan {query}", values)]
-    assert plan == ["SEARCH outbox USING INDEX outbox_due (destination=? AND due_at<?)"]
+    assert plan == [
+        "SEARCH outbox USING INDEX outbox_due (destination=? AND due_at<?)",
+        "CORRELATED SCALAR SUBQUERY 1",
+        "SEARCH older USING INDEX outbox_subject (subject_id=? AND id<?)",
+    ]
 
 
 def test_a_batch_of_a_hundred_costs_as_many_statements_as_one(store: Store) -> None:
@@ -251,6 +256,18 @@ def test_a_batch_of_a_hundred_costs_as_many_statements_as_one(store: Store) -> N
 
     assert len(hundred) == len(one) <= 11  # two transactions of SQLite, their begin and commit included
     assert rows(store, "status") == [("delivered",)] * 101
+
+
+def test_a_hundred_requests_that_end_alike_are_settled_like_one(store: Store) -> None:
+    for number in range(101):
+        put(store, f"m{number}")
+    first, *rest = claim(store, limit=101)
+    with watched(store) as one:
+        settle(store, queue.handed_back([first], NOW + DAY))
+    with watched(store) as hundred:
+        settle(store, *(queue.handed_back([each], NOW + DAY) for each in rest))
+    assert len(hundred) == len(one)
+    assert rows(store, "due_at", "claimed_by") == [(NOW + DAY, None)] * 101
 
 
 @contextmanager
@@ -280,6 +297,7 @@ def test_waits_double_from_half_a_minute_to_six_hours(attempts: int, ceiling: in
 def again(**given: Any) -> int | None:
     """Milliseconds from now until the next attempt."""
     facts: dict[str, Any] = {"attempts": 1, "pending_at": NOW, "maybe_sent_at": None, "now": NOW, "jitter": 0.5}
+    facts["terms"] = TERMS
     due_at = retry.next_attempt(**{**facts, **given})
     return None if due_at is None else due_at - facts["now"]
 
@@ -329,13 +347,14 @@ def test_a_next_attempt_is_always_ahead_and_never_beyond_what_is_promised(
         maybe_sent_at=maybe_sent_at,
         now=NOW,
         jitter=jitter,
+        terms=TERMS,
         retry_after_seconds=asked,
     )
     if due_at is None:
         assert age > 7 * DAY - 2 * MINUTE or (unknown_for is not None and unknown_for > 20 * HOUR - 2 * MINUTE)
     else:
         assert NOW < due_at <= NOW + 6 * HOUR
-        assert not retry.too_late_to_repeat(maybe_sent_at, due_at)
+        assert not retry.too_late_to_repeat(maybe_sent_at, due_at, TERMS)
 
 
 @pytest.mark.parametrize(

@@ -19,15 +19,29 @@ import orjson
 from connector import __version__
 from connector.config import Config
 from connector.destinations import Request, Verdict
-from connector.messages import TRACKING_TYPES, Json, Milliseconds, iso, parse_time
+from connector.gate import Limit
+from connector.messages import HOUR, TRACKING_TYPES, Json, Milliseconds, iso, parse_time
 from connector.queue import Delivery
-from connector.retry import retry_after
+from connector.retry import Terms, retry_after
 
 NAME: Final = "segment"
+
+TERMS: Final = Terms(unknown_for_ms=20 * HOUR)
+"""Segment collapses a repeated messageId for about 24 hours only.
+
+Source: https://segment.com/docs/guides/duplicate-data/
+"""
+
+TIERS: Final[Mapping[str, tuple[Limit, ...]]] = {"": ((1, 0.02),)}
+"""50 requests a second, evenly spaced: for one process, since several share no clock.
+
+Source: https://segment.com/docs/partners/sources/
+"""
 
 MAX_EVENT_BYTES: Final = 32 * 1024
 MAX_BATCH_EVENTS: Final = 100
 """Segment takes 2,500; its own libraries send 100."""
+CLAIM: Final = MAX_BATCH_EVENTS
 MAX_BATCH_BYTES: Final = 475_000
 """Segment takes 500 KB; its own libraries leave the same room for the envelope."""
 MAX_PROPERTIES: Final = 10_000
@@ -63,6 +77,11 @@ def batches(deliveries: Sequence[Delivery]) -> list[tuple[Delivery, ...]]:
         batch.append(one)
         size += grown
     return [*cut, tuple(batch)] if batch else cut
+
+
+def tier(deliveries: Sequence[Delivery]) -> str:
+    """There is but one."""
+    return ""
 
 
 def build_request(deliveries: Sequence[Delivery], config: Config, now: Milliseconds, retries: int = 0) -> Request:
@@ -111,7 +130,7 @@ def read_response(status: int, headers: Mapping[str, str], body: bytes, now: Mil
     )
 
 
-def problems(body: str) -> list[str]:
+def problems(body: str, now: Milliseconds = 0) -> list[str]:
     """Every reason why Segment would drop this event, in plain words and without its values; empty if none."""
     if not body:
         return ["there is nothing to send: its body was erased"]

@@ -1,6 +1,7 @@
 """``python -m tests.bench [--rounds 3] [--events 6000]``: the figures, as product ÷ floor of the same run;
 ``python -m tests.bench --identity [--people 1000000]``: what a large store and hubs cost, on both databases;
-``python -m tests.bench --mapping``: what a mapping of Segment's kit costs.
+``python -m tests.bench --mapping``: what a mapping of Segment's kit costs;
+``python -m tests.bench --klaviyo``: what one worker prepares for Klaviyo and hands over in bulk.
 
 Product and floor take turns, because the speed of a shared machine drifts; the best round of each counts.
 """
@@ -13,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests.bench import floors, identity, mapping, product
+from tests.bench import floors, identity, klaviyo, mapping, product
 from tests.bench.streams import bodies
 from tests.postgres import running_server
 
@@ -25,9 +26,13 @@ def main() -> None:
     parser.add_argument("--identity", action="store_true", help="what a large store and hubs cost")
     parser.add_argument("--people", type=int, default=1_000_000, help="in the large store of --identity")
     parser.add_argument("--mapping", action="store_true", help="what a mapping costs")
+    parser.add_argument("--klaviyo", action="store_true", help="what is handed to Klaviyo in bulk")
     chosen = parser.parse_args()
     if chosen.mapping:
         _mapping(chosen.rounds)
+        return
+    if chosen.klaviyo:
+        _klaviyo(chosen.rounds, chosen.events)
         return
     if chosen.identity:
         _identity(chosen.people, chosen.rounds)
@@ -58,6 +63,17 @@ def _mapping(rounds: int) -> None:
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.2f}, best of {rounds}, one core\n")  # noqa: T201
     compiled, floor = mapping.speeds(rounds)
     print(f"mapped {compiled:9,.0f}/s   written by hand {floor:9,.0f}/s   ratio {compiled / floor:.2f}")  # noqa: T201
+
+
+def _klaviyo(rounds: int, number: int) -> None:
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.2f}, {number} calls, best of {rounds}\n")  # noqa: T201
+    given = klaviyo.calls(number)
+    _compare(
+        "handed to Klaviyo in bulk",
+        lambda folder: (klaviyo.handed_over(folder, given), ""),
+        ("bare loop, the same bodies", lambda folder: klaviyo.posted(folder, given)),
+        rounds,
+    )
 
 
 def _identity(people: int, rounds: int) -> None:
