@@ -1,4 +1,7 @@
-"""A file of ``mappings/destinations/``, compiled: what is asked of events before they leave."""
+"""A file of ``mappings/destinations/``, compiled: what is asked of events before they leave for Segment.
+
+Klaviyo's says much more, and is read by ``klaviyo.mapping``.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,8 @@ from connector.toml_section import Section
 QUOTED: Final = re.compile(r'"[^"]*"')
 LATER: Final = re.compile(r"\buserId\b|\bcontext\.traits\b")
 """Fields that an event gets with its visitor."""
+
+DIALECTS: Final = ("strict", "segment")
 
 COMPLIANCE: Final = ("Email Bounced", "Email Marked as Spam", "Unsubscribed")
 
@@ -56,7 +61,7 @@ def read(where: str, table: Mapping[str, Any]) -> Destination:
         compliance=frozenset(file.texts("compliance") if "compliance" in table else COMPLIANCE),
         compliance_hold_ms=HOUR if hold is None else hold,
         on_expiry=file.choice("on_expiry", ("send", "drop", "hold"), "send"),
-        subscribes=_filter(file, file.choice("fql", ("strict", "segment"), "strict")),
+        subscribes=filter_of(file, file.choice("fql", DIALECTS, "strict"), LATER, "no userId and no context.traits"),
     )
     if file.mistakes:
         raise MappingError(*file.mistakes)
@@ -70,17 +75,25 @@ def _names(names: Section) -> dict[str, str]:
     return {name: names.text(name) for name in names.table}
 
 
-def _filter(file: Section, dialect: str) -> Callable[[Mapping[str, Json]], bool]:
-    if "subscribe" not in file.table:
+def filter_of(
+    section: Section, dialect: str, later: re.Pattern[str], expected: str
+) -> Callable[[Mapping[str, Json]], bool]:
+    """The filter in a section's ``subscribe``; everything passes where there is none.
+
+    Args: later finds the fields that are not known yet when it is asked, expected says so.
+    """
+    if "subscribe" not in section.table:
         return lambda _call: True
-    text, exact = file.text("subscribe"), dialect == "segment"
-    if LATER.search(QUOTED.sub("", text)):
-        file.wrong("subscribe", "no userId and no context.traits: it is asked before the visitor is known", text)
+    text, exact = section.text("subscribe"), dialect == "segment"
+    if later.search(QUOTED.sub("", text)):
+        section.wrong("subscribe", f"{expected}: it is asked before the visitor is known", text)
     why = problem(text) if exact else None
     if why is not None:
-        file.mistakes.append(f"{file.place('subscribe')}: Segment cannot read it, so that nothing would leave: {why}")
+        section.mistakes.append(
+            f"{section.place('subscribe')}: Segment cannot read it, so that nothing would leave: {why}"
+        )
     try:
-        return compile_filter(text, file.place("subscribe"), exact=exact)
+        return compile_filter(text, section.place("subscribe"), exact=exact)
     except MappingError as error:
-        file.mistakes += error.mistakes
+        section.mistakes += error.mistakes
         return lambda _call: False

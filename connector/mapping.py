@@ -2,7 +2,7 @@
 
 identity.toml       who is one person: ``rules``
 sources/*.toml      what an email platform's payload means: ``source_mapping``
-destinations/*.toml what leaves, and how: ``destination_mapping``
+destinations/*.toml what leaves, and how: ``destination_mapping``, for Klaviyo ``klaviyo.mapping``
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from typing import Any, Final
 from connector import destination_mapping, rules_file, source_mapping
 from connector.destination_mapping import Destination
 from connector.errors import MappingError
+from connector.klaviyo import mapping as klaviyo_mapping
+from connector.klaviyo.mapping import KlaviyoMapping
 from connector.rules import WHERE, Rules
 from connector.source_mapping import Source
 
-__all__ = ["Destination", "Mappings", "Source", "files", "load", "read"]
+__all__ = ["Destination", "KlaviyoMapping", "Mappings", "Source", "files", "load", "read"]
 
 PATTERNS: Final = (WHERE, "sources/*.toml", "destinations/*.toml")
 """Where files are read; what else a folder holds is nobody's."""
@@ -33,6 +35,7 @@ class Mappings:
     rules: Rules
     sources: Mapping[str, Source]
     destinations: Mapping[str, Destination]
+    klaviyo: KlaviyoMapping
     vendors: Mapping[str, str] = field(default_factory=dict)  # lower-cased integration name → provider
 
     def vendor_of(self, integration_name: str) -> str:
@@ -41,8 +44,10 @@ class Mappings:
         return known or re.sub(r"[^a-z0-9]+", "_", integration_name.lower()).strip("_")[:40] or "email"
 
 
-INHERITED: Final = {"sources": "door", "destinations": "integration"}
+INHERITED: Final = {"sources": ("door", "poll"), "destinations": ("integration",)}
 """What an override that leaves it out has of the shipped file, by folder."""
+
+NEEDED: Final = (WHERE, klaviyo_mapping.WHERE)
 
 RESERVED: Final = ("operator", "import", "tracking_api", "tracking", "declared", "email")
 """Sources of our own, whose elements are believed otherwise, and modules that are no platform's."""
@@ -65,6 +70,7 @@ def load(shipped: Path, overrides: Path | None = None, own_prefix: str = "", ide
     sources: dict[str, Source] = {}
     destinations: dict[str, Destination] = {}
     rules: Rules | None = None
+    klaviyo: KlaviyoMapping | None = None
     for name, table in tables.items():
         if table is None:
             continue
@@ -74,16 +80,17 @@ def load(shipped: Path, overrides: Path | None = None, own_prefix: str = "", ide
             elif name.startswith("sources/"):
                 _check_name(name)
                 sources[Path(name).stem] = source_mapping.read(name, table)
+            elif name == klaviyo_mapping.WHERE:
+                klaviyo = klaviyo_mapping.read(name, table)
             elif name.startswith("destinations/"):
                 destinations[Path(name).stem] = destination_mapping.read(name, table)
         except MappingError as error:
             mistakes += error.mistakes
-    if WHERE not in tables:
-        mistakes.append(f"{WHERE}: there is none in {shipped}")
+    mistakes += [f"{name}: there is none in {shipped}" for name in NEEDED if name not in tables]
     vendors = _vendors(sources, mistakes)
-    if mistakes or rules is None:
+    if mistakes or rules is None or klaviyo is None:
         raise MappingError(*mistakes)
-    return Mappings(rules, sources, destinations, vendors)
+    return Mappings(rules, sources, destinations, klaviyo, vendors)
 
 
 def _check_name(name: str) -> None:
@@ -112,11 +119,13 @@ def _vendors(sources: Mapping[str, Source], mistakes: list[str]) -> dict[str, st
 def _inherit(tables: Mapping[str, dict[str, Any] | None], shipped: Path, mistakes: list[str]) -> None:
     """A file that overrides need not repeat how a platform's requests are read, or what we call ourselves."""
     for name, table in tables.items():
-        own, key = shipped / name, INHERITED.get(name.partition("/")[0], "")
-        if table is not None and key and key not in table and own.is_file():
-            found = (read(name, own, mistakes) or {}).get(key)
-            if found is not None:
-                table[key] = found
+        if name == klaviyo_mapping.WHERE and table is not None and (shipped / name).is_file():
+            klaviyo_mapping.complete(table, read(name, shipped / name, mistakes) or {})
+            continue
+        own, keys = shipped / name, INHERITED.get(name.partition("/")[0], ())
+        if table is not None and any(key not in table for key in keys) and own.is_file():
+            found = read(name, own, mistakes) or {}
+            table |= {key: found[key] for key in keys if key in found and key not in table}
 
 
 def _rules(table: Mapping[str, Any], own_prefix: str, identity: Path | None) -> Rules:

@@ -19,6 +19,7 @@ import orjson
 from connector import outbox, validate
 from connector.errors import ConfigError, InvalidMessage
 from connector.house import House
+from connector.klaviyo import calls, wanted
 from connector.messages import Email, Identifier, Json, Message, Milliseconds, Received, Stored, iso
 from connector.sources import Incoming, declared, segment
 
@@ -28,6 +29,9 @@ FORGETS: Final = (
     "it forgets the person up to its time, where every element of the request is authenticated: sent alone, or with"
     " SEGMENT_WEBHOOK_TOKENS"
 )
+KLAVIYO: Final = "klaviyo, where DESTINATIONS names it"
+IDENTIFIERS: Final = "email, phone_number, external_id"
+PERSON: Final = "those of its visitor, once an address or a phone number is known"
 LINES: Final = 3
 """Lines shown around a difference."""
 
@@ -107,7 +111,7 @@ def _leaves(message: Message, email: Email | None, house: House) -> dict[str, Js
     if message.type == "delete":
         return {"nothing": FORGETS}
     if email is None:
-        return {"nothing": "not an email event: read as evidence"}
+        return _into_klaviyo(message, house) or {"nothing": "not an email event: read as evidence"}
     if email.ignored:
         return {"nothing": email.ignored}
     body = outbox.compose(message, email, house.mappings, house.destination, house.keys)
@@ -115,6 +119,23 @@ def _leaves(message: Message, email: Email | None, house: House) -> dict[str, Js
         return {"nothing": f"destinations/{house.destination.name}.toml does not subscribe to it"}
     ids = REPAIRED if email.forward == "repaired" else VISITOR
     return {house.destination.name: {**body, "userId, anonymousId": ids}}
+
+
+def _into_klaviyo(message: Message, house: House) -> dict[str, Json]:
+    """What Klaviyo would be told of the site's own call; empty if nothing."""
+    mapping = house.mappings.klaviyo
+    why = wanted.refusal(message, mapping)
+    if why is not None:
+        return {"nothing": f"read as evidence; not for Klaviyo: {why}"}
+    call = calls.call_of(message)
+    drafts = calls.compose(call, message.at, message.message_id, mapping)
+    if not drafts:
+        return {}
+    told = [
+        {one.kind: one.body["data"]["attributes"], IDENTIFIERS: PERSON} | ({"notes": [*one.notes]} if one.notes else {})
+        for one in drafts
+    ]
+    return {KLAVIYO: told}
 
 
 def _lines(trial: Sequence[Json]) -> list[str]:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from connector.cli import main
 from connector.resources import shipped_mappings
+from connector.trial import PERSON
 
 SHIPPED = shipped_mappings()
 TEXTS = st.text(st.characters(exclude_categories=()), max_size=5)
@@ -188,7 +189,11 @@ class TestTry:
     @pytest.mark.parametrize(
         ("call", "why"),
         [
-            ({"type": "page", "anonymousId": "A1"}, "not an email event: read as evidence"),
+            ({"type": "group", "anonymousId": "A1", "groupId": "g"}, "not an email event: read as evidence"),
+            (
+                {"type": "page", "anonymousId": "A1", "integrations": {"Klaviyo": False}},
+                "read as evidence; not for Klaviyo: its integrations switch Klaviyo off",
+            ),
             (
                 {"type": "delete", "userId": "jane-1"},
                 "it forgets the person up to its time, where every element of the request is authenticated: sent alone,"
@@ -203,13 +208,34 @@ class TestTry:
                 "not an email event that the mapping lists: read as evidence, not sent on",
             ),
         ],
-        ids=["evidence", "delete", "echo", "ignored"],
+        ids=["evidence", "switched off", "delete", "echo", "ignored"],
     )
     def test_what_does_not_leave_says_why(self, call: dict[str, Any], why: str, tmp_path: Path) -> None:
         body = tmp_path / "b.json"
         body.write_text(json.dumps({"messageId": "m1", "timestamp": "2026-09-01T10:00:00Z", **call}))
         done = run("try", "segment", str(body))
         assert (done.exit_code, done.stdout.splitlines()[-1]) == (0, f"   leaves       nothing: {why}")
+
+    def test_what_klaviyo_would_be_told_of_the_site_s_calls(self, tmp_path: Path) -> None:
+        body = tmp_path / "b.json"
+        call = {"type": "page", "name": "Home", "properties": {"url": "https://shop.test/?_kx=tok.AbC123"}}
+        body.write_text(
+            json.dumps({"messageId": "m1", "timestamp": "2026-09-01T10:00:00Z", "anonymousId": "A1", **call})
+        )
+        (told,) = json.loads(run("try", "segment", str(body), "--json").stdout)
+        assert told["leaves"] == {
+            "klaviyo, where DESTINATIONS names it": [
+                {
+                    "event": {
+                        "metric": {"data": {"type": "metric", "attributes": {"name": "Viewed Page"}}},
+                        "properties": {"name": "Home", "url": "https://shop.test/"},
+                        "time": "2026-09-01T10:00:00.000Z",
+                        "unique_id": "m1",
+                    },
+                    "email, phone_number, external_id": PERSON,
+                }
+            ]
+        }
 
     def test_what_the_destination_does_not_subscribe_to_does_not_leave(self, tmp_path: Path) -> None:
         mine = tmp_path / "mine"

@@ -10,6 +10,7 @@ from typing import Any, Final
 from connector import destination_mapping, mapping, resources, rules_file, source_mapping
 from connector.answers.check import Finding
 from connector.errors import MappingError
+from connector.klaviyo import mapping as klaviyo_mapping
 from connector.language.oddities import warnings
 from connector.messages import EMAIL_EVENTS
 from connector.rules import WHERE
@@ -52,6 +53,8 @@ def _read(name: str, table: Mapping[str, Any]) -> str:
     """
     if name == WHERE:
         return f"{len(rules_file.load(table).types)} types of identifiers"
+    if name == klaviyo_mapping.WHERE:
+        return _klaviyo(table)
     if name.startswith("destinations/"):
         destination_mapping.read(name, table)
         return f"subscribes to {table.get('subscribe', 'everything')}"
@@ -81,14 +84,28 @@ def _unread(overrides: Path) -> Iterator[Finding]:
             )
 
 
+def _klaviyo(table: Mapping[str, Any]) -> str:
+    """What Klaviyo's file says. A file of the user's own may leave keys out, so it is read as it will be used.
+
+    Raises: MappingError.
+    """
+    mistakes: list[str] = []
+    name = klaviyo_mapping.WHERE
+    whole = {**table}
+    klaviyo_mapping.complete(whole, mapping.read(name, resources.shipped_mappings() / name, mistakes) or {})
+    read = klaviyo_mapping.read(name, whole)
+    return f"{len(read.profile.shape.fields)} fields of a profile, {len(read.events)} events"
+
+
 def _surprises(name: str, table: Mapping[str, Any]) -> Iterator[str]:
-    if not name.startswith("sources/"):
-        return
-    event = table.get("event", {})
-    for place, spec in _values(table):
+    values = _values(table) if name.startswith("sources/") else ()
+    for place, spec in klaviyo_mapping.values(table) if name == klaviyo_mapping.WHERE else values:
         yield from warnings(spec, f"{name}: {place}")
         if isinstance(spec, str) and PATH.fullmatch(spec):
             yield f'{name}: {place}: "{spec}" is that text itself; write ["{spec}"] for the value there'
+    if not name.startswith("sources/"):
+        return
+    event = table.get("event", {})
     named = {one for spec in event.get("names", {}).values() for one in _names(spec)}
     missing = [one for one in EMAIL_EVENTS if one not in named and one not in event.get("absent", {})]
     if missing:
