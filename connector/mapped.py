@@ -19,6 +19,9 @@ from connector.source_mapping import Source
 
 UNLISTED: Final = "not an email event that the mapping lists: read as evidence, not sent on"
 CONDITION: Final = "an email event only where {}: read as evidence, not sent on"
+HISTORY: Final = "history"
+"""The member of a payload that is true where the connector was not there yet when it happened."""
+BEFORE: Final = "from before the connector polled {}: evidence only"
 SEVERAL: Final = "the mail went to several addressees, and the platform does not say which of them this is about"
 
 FLAGS: Final = {"machine_open": "Email Opened", "machine_click": "Email Link Clicked"}
@@ -50,7 +53,7 @@ def to_call(payload: Mapping[str, Json], source: Source) -> Mapped:
     call = schema.check({"type": "track", "event": name or shown, **fields}, schema.MAPPED)
     opened = isinstance(word, str) and word in source.machine_opens
     call["properties"] = flagged(call.get("properties") or {}, name or "", opened=opened)
-    return Mapped(call, name is not None, several, _ignored(source, word, name, several))
+    return Mapped(call, name is not None, several, _ignored(source, payload, word, name, several))
 
 
 def flagged(properties: Mapping[str, Json], event: str, *, opened: bool) -> dict[str, Json]:
@@ -66,11 +69,11 @@ def flagged(properties: Mapping[str, Json], event: str, *, opened: bool) -> dict
     return found
 
 
-def _ignored(source: Source, word: Json, name: str | None, several: bool) -> str | None:
+def _ignored(source: Source, payload: Mapping[str, Json], word: Json, name: str | None, several: bool) -> str | None:
     if several:
         return SEVERAL
     if name is not None:
-        return None
+        return BEFORE.format(source.name) if source.poll and payload.get(HISTORY) is True else None
     conditions = source.conditions_of(word)
     if conditions:
         return CONDITION.format(conditions)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
-from connector.messages import Json
+from connector.messages import EMAIL_EVENTS, Json
 from connector.toml_section import Section
 
 VARIABLE: Final = re.compile(r"[A-Z][A-Z0-9_]*")
@@ -35,6 +35,19 @@ def together(
         file.wrong("[identifiers]", f"one of {', '.join(NAMES_SOMEBODY)}, or every event names nobody", [*identifiers])
     for header in sorted(set(_headers(file.table)) - set(headers)):
         file.wrong("[door] headers", f'"{header}", which an @x-header reads, to be among them', [*headers])
+
+
+def absent(section: Section) -> dict[str, str]:
+    """Why the platform has no word for a name of Segment's."""
+    for name, why in section.table.items():
+        if name not in EMAIL_EVENTS or not isinstance(why, str):
+            section.wrong(f'"{name}"', "one of Segment's names and why it is absent", why)
+    return {name: str(why) for name, why in section.table.items()}
+
+
+def because(section: Section) -> dict[str, str]:
+    """What is to be said of a word that stands for none of Segment's names."""
+    return {word: section.text(word) for word in section.table}
 
 
 def _headers(spec: Json) -> Iterator[str]:

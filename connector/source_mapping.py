@@ -4,23 +4,25 @@
     [event]        the platform's words for what happened, and Segment's names for them
     [identifiers]  whom the mail was sent to
     [fields]       what else of it leaves
+    [poll]         how its API is read, if it is
 
 The language of the values is ``language``'s; what a table may hold is checked here, every key of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from connector import source_checks
+from connector import poll_mapping, source_checks
 from connector.bodies import MAX_BODY_BYTES
 from connector.errors import MappingError
 from connector.language import UNDEFINED, Value, alternatives
 from connector.language.javascript import to_string
 from connector.messages import EMAIL_EVENTS, Json
+from connector.poll_mapping import Poll
 from connector.toml_section import Section
 
 CHANNELS: Final = ("auto", "segment", "vendor")
@@ -33,7 +35,7 @@ ENCODINGS: Final = ("hex", "base64")
 
 KEYS: Final = frozenset(
     {"name", "secrets", "settings", "integrations", "channel", "user_id", "forward", "email_platforms", "projects"}
-    | {"door", "event", "identifiers", "fields"}
+    | {"door", "event", "identifiers", "fields", "poll"}
 )
 DOOR_KEYS: Final = frozenset(
     {"signature", "signed_by", "max_bytes", "form", "elements", "beside", "headers", "dedupe", "strip", "answers"}
@@ -116,9 +118,10 @@ class Source:
     secrets and settings: the variables that open the door, all of them needed. names: the platform's words → what they
     stand for. machine_opens: words that mean "opened by a machine". absent: why the platform has no word for one of
     Segment's names. because: what is to be said of a word that stands for none. identifiers: recipient, email,
-    profile_id, user_id; each a list of values to try until one identifies. ambiguous: does the payload leave open which
-    of several addressees it is about? projects and platforms (of segment.toml): Segment projectId → provider; names of
-    further email platforms.
+    profile_id, user_id; each a list of values to try until one identifies. also: further types → values that name the
+    same person, each of them. ambiguous: does the payload leave open which of several addressees it is about? projects
+    and platforms (of segment.toml): Segment projectId → provider; names of further email platforms. poll: how its API
+    is read, None if it is not.
     """
 
     provider: str
@@ -137,9 +140,11 @@ class Source:
     because: Mapping[str, str]
     fields: Mapping[str, Value]
     identifiers: Mapping[str, tuple[Value, ...]]
+    also: Mapping[str, tuple[Value, ...]]
     ambiguous: Value | None
     projects: Mapping[str, str]
     platforms: frozenset[str]
+    poll: Poll | None
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -166,7 +171,8 @@ def read(where: str, table: Mapping[str, Any]) -> Source:
     event, identifiers, fields = (file.section(name) for name in ("event", "identifiers", "fields"))
     file.check_keys(KEYS)
     event.check_keys(EVENT_KEYS)
-    identifiers.check_keys([*IDENTIFIERS, "ambiguous"])
+    identifiers.check_keys([*IDENTIFIERS, "ambiguous", "also"])
+    also = identifiers.section("also", "[identifiers.also]")
     known = identifiers.table
     source = Source(
         provider=Path(where).stem,
@@ -181,13 +187,15 @@ def read(where: str, table: Mapping[str, Any]) -> Source:
         event=event.looked_up("path", event.table.get("path", ["event"])),
         names=dict(_names(event.section("names", "[event.names]"))),
         machine_opens=frozenset(event.texts("machine_opens")),
-        absent=_absent(event.section("absent", "[event.absent]")),
-        because=_because(event.section("because", "[event.because]")),
+        absent=source_checks.absent(event.section("absent", "[event.absent]")),
+        because=source_checks.because(event.section("because", "[event.because]")),
         fields=_fields(fields),
-        identifiers=dict(_identifiers(identifiers)),
+        identifiers=dict(_tried(identifiers, IDENTIFIERS)),
+        also=dict(_tried(also, also.table)),
         ambiguous=identifiers.looked_up("ambiguous", known["ambiguous"]) if "ambiguous" in known else None,
         projects={str(key): str(value) for key, value in file.section("projects").table.items()},
         platforms=frozenset(one.lower() for one in file.texts("email_platforms")),
+        poll=poll_mapping.read(file.section("poll")) if "poll" in file.table else None,
     )
     source_checks.together(file, named=source.names, identifiers=source.identifiers, headers=source.door.headers)
     if file.mistakes:
@@ -241,19 +249,8 @@ def _dotted(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, J
             yield f"{before}{key}", spec
 
 
-def _absent(absent: Section) -> dict[str, str]:
-    for name, why in absent.table.items():
-        if name not in EMAIL_EVENTS or not isinstance(why, str):
-            absent.wrong(f'"{name}"', "one of Segment's names and why it is absent", why)
-    return {name: str(why) for name, why in absent.table.items()}
-
-
-def _because(because: Section) -> dict[str, str]:
-    return {word: because.text(word) for word in because.table}
-
-
-def _identifiers(identifiers: Section) -> Iterator[tuple[str, tuple[Value, ...]]]:
-    for key in IDENTIFIERS:
+def _tried(identifiers: Section, keys: Iterable[str]) -> Iterator[tuple[str, tuple[Value, ...]]]:
+    for key in keys:
         if key in identifiers.table:
             identifiers.check_looked_up(f'"{key}"', identifiers.table[key])
             try:

@@ -1,16 +1,20 @@
 """Klaviyo's system webhooks: up to 1,000 events a delivery, each with Klaviyo's own event id.
 
+The API gives the same events under the same ids. Whichever channel is first, what is stored is the same.
+
 Source: https://developers.klaviyo.com/en/docs/working_with_system_webhooks (second hand, read 2026-11-21)
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from connector import verify
-from connector.elements import Element, decode, split_member
+from connector.elements import Element, decode, dumps, split_member
 from connector.errors import VerificationError
+from connector.messages import Json
 from connector.sources import Incoming, Split
 
 NO_DATA: Final = 'the delivery is not what a Klaviyo system webhook sends: expected {"data": […], "meta": {…}}'
@@ -34,7 +38,40 @@ def split(request: Incoming) -> Split:
     if found is None:
         found = [Element(text.strip(), rotten=NO_DATA)]
     beside = f'{{"meta":{meta.text}}}' if meta is not None and meta.rotten is None else None
-    return [(element, beside) for element in found]
+    return [(_alike(element), beside) for element in found]
+
+
+def alike(event: Mapping[str, Json]) -> dict[str, Json]:
+    """An event's document as webhooks are documented to give it, whichever channel it came by: the API has links too,
+    and a T in its times.
+    """
+    told = {name: value for name, value in event.items() if name != "links"}
+    attributes = told.get("attributes")
+    at = attributes.get("datetime") if isinstance(attributes, dict) else None
+    if isinstance(attributes, dict) and isinstance(at, str):
+        told["attributes"] = {**attributes, "datetime": f"{at[:10]} {at[11:]}" if at[10:11] == "T" else at}
+    named = told.get("relationships")
+    if isinstance(named, dict):
+        told["relationships"] = {
+            name: {"data": one["data"]} for name, one in named.items() if isinstance(one, dict) and one.get("data")
+        }
+    return told
+
+
+def _alike(element: Element) -> Element:
+    """An element with its event as both channels give it: for most of them its own text."""
+    value = element.value
+    if element.rotten is not None or not isinstance(value, dict):
+        return element
+    payload = value.get("payload")
+    event = payload.get("data") if isinstance(payload, dict) else None
+    if not isinstance(payload, dict) or not isinstance(event, dict):
+        return element
+    same = alike(event)
+    if same == event:
+        return element
+    told = {**value, "payload": {**payload, "data": same}}
+    return replace(element, text=dumps(told), value=told)
 
 
 def _check_webhook(meta: Element | None, header: str | None) -> None:
