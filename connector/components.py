@@ -92,7 +92,7 @@ def turn(
     bulk.update_rows(tx, identifiers, ("id",), ("degree",), list(degrees.items()))
     for one in sorted(turned):
         nodes[one].degree = degrees[one]
-        set_apart(tx, nodes[one], not nodes[one].apart)
+        set_apart(tx, rules, nodes[one], not nodes[one].apart)
     people = {one for one in turned if not nodes[one].browser}
     ended = {end for pair in lost for end in pair if not nodes[end].browser}
     if people or ended:
@@ -106,10 +106,10 @@ def _people_of(pairs: Iterable[Pair], nodes: Mapping[int, Node]) -> set[int]:
     return {end for pair in pairs for end in pair if not nodes[end].browser}
 
 
-def set_apart(tx: sa.Connection, one: Node, apart: bool) -> None:
+def set_apart(tx: sa.Connection, rules: Rules, one: Node, apart: bool) -> None:
     """Make an identifier name nobody, or somebody again; its links are set aside, or count again."""
     one.apart = apart
-    one.component = None if apart or one.browser else one.id
+    one.component = None if apart or one.browser or rules.is_device(one.identifier.type) else one.id
     bulk.update_rows(tx, identifiers, ("id",), ("apart", "component_id"), [(one.id, apart, one.component)])
     for table in (links, sightings):
         for mine, other in (("a_id", "b_id"), ("b_id", "a_id")):
@@ -120,7 +120,15 @@ def set_apart(tx: sa.Connection, one: Node, apart: bool) -> None:
                 tx.exec_driver_sql(f"update {table.name} set apart = true where {rows} and not apart")  # noqa: S608 - names of ours
             else:
                 lives = f"not exists (select 1 from identifiers i where i.id = {table.name}.{other} and i.apart)"  # noqa: S608 - names of ours
+                lives += f" and not {joins_device(rules, table.name)}" if rules.devices else ""
                 tx.exec_driver_sql(f"update {table.name} set apart = false where {rows} and apart and {lives}")  # noqa: S608 - names of ours
+
+
+def joins_device(rules: Rules, table: str) -> str:
+    """SQL: would a link join a device to somebody? Those from before its type was a device's are set aside."""
+    named = ", ".join(f"'{name}'" for name in rules.devices)
+    ends = f"select 1 from identifiers d where d.id in ({table}.a_id, {table}.b_id) and d.type in ({named})"  # noqa: S608 - names of ours
+    return f"({table}.{JOINING} and exists ({ends}))"
 
 
 def _unite(tx: sa.Connection, pairs: Iterable[Pair], nodes: Mapping[int, Node]) -> None:

@@ -100,8 +100,10 @@ def rebuild(tx: sa.Connection, rules: Rules, keys: Keys, progress: Progress = no
         progress("looking for hubs", len(page))
     for table in ("links", "sightings"):
         tx.exec_driver_sql(SET_ASIDE.format(table=table))
+        if rules.devices:
+            tx.exec_driver_sql(f"update {table} set apart = true where {components.joins_device(rules, table)}")  # noqa: S608 - names of ours
     for page in _pages(tx):
-        _group(tx, page)
+        _group(tx, page, rules)
         progress("grouping", len(page))
     sweeps.settle_all(tx, rules)
     _recount(tx, rules, progress)
@@ -191,9 +193,10 @@ def _set_apart(tx: sa.Connection, page: Sequence[Node], rules: Rules) -> None:
     bulk.update_rows(tx, identifiers, ("id",), ("apart",), [(one.id, True) for one in nobody])
 
 
-def _group(tx: sa.Connection, page: Sequence[Node]) -> None:
+def _group(tx: sa.Connection, page: Sequence[Node], rules: Rules) -> None:
     """Label the components of these identifiers that have no label yet, following links to their ends."""
-    seeds = [one.id for one in page if not one.browser and not one.apart and one.component is None]
+    people = [one for one in page if not one.browser and not one.apart and not rules.is_device(one.identifier.type)]
+    seeds = [one.id for one in people if one.component is None]
     roots = {one: one for one in seeds}
     frontier = set(seeds)
     while frontier:

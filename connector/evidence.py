@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Final
-from urllib.parse import parse_qsl, urlsplit
 
 from connector.identifiers import is_email
 from connector.mapping import Source
@@ -15,7 +14,6 @@ from connector.messages import Identifier, Json, Kind
 from connector.rules import NAME, OPT_OUT, Rules
 
 EXTERNAL_IDS: Final = 50
-MAX_QUERY: Final = 8_192
 
 Links = tuple[tuple[Identifier, Identifier, str], ...]
 """(stronger, weaker, kind)."""
@@ -30,7 +28,7 @@ def site_identifiers(
     """
     found: list[Identifier | None] = []
     for kind in rules.types.values():
-        for path in kind.paths:
+        for path in () if kind.token else kind.paths:  # what opens a profile is ``landings``'
             if path.startswith("traits.") and call["type"] == "group":
                 continue  # a group's traits are the group's
             raw = _at(call, path)
@@ -46,7 +44,12 @@ def site_identifiers(
                 notes.append(f"{path} names nobody (blocked or malformed value) and was not used")
             found.append(identifier)
     found += _external(call, rules, notes)
-    return distinct(*found)
+    return people(distinct(*found), rules) if platform else distinct(*found)
+
+
+def people(identifiers: tuple[Identifier, ...], rules: Rules) -> tuple[Identifier, ...]:
+    """Those that are no device's: what the call is about. An email platform knows nothing of devices."""
+    return tuple(one for one in identifiers if not rules.is_device(one.type)) if rules.devices else identifiers
 
 
 def _external(call: Mapping[str, Json], rules: Rules, notes: list[str]) -> Iterator[Identifier | None]:
@@ -64,32 +67,10 @@ def _external(call: Mapping[str, Json], rules: Rules, notes: list[str]) -> Itera
             kind = f"'{named}'" if NAME.fullmatch(named) else "one of them"  # whatever it says may be an address
             notes.append(f"externalIds: {kind} is not a type in identity.toml and was not used")
             continue
+        if known.token:
+            continue  # ``landings``
         raw = one.get("id")
         yield rules.identify(known.name, str(raw) if type(raw) is int else raw)
-
-
-def landed(call: Mapping[str, Json], rules: Rules) -> Iterator[tuple[Identifier, str, str]]:
-    """Whom the parameters of the page's URL name, by the rules: (identifier, kind, token)."""
-    page = (call.get("context") or {}).get("page") if rules.landings else None
-    if not isinstance(page, dict):
-        return
-    search, url = page.get("search"), page.get("url")
-    query = search.lstrip("?") if isinstance(search, str) and search else _query(url)
-    if not query or not any(rule.parameter in query for rule in rules.landings):
-        return
-    for name, value in parse_qsl(query[:MAX_QUERY], max_num_fields=None):
-        for rule in rules.landings:
-            if rule.parameter == name:
-                found = rules.identify(rule.type, value)
-                if found is not None:
-                    yield found, rule.kind, value
-
-
-def _query(url: Json) -> str:
-    try:
-        return urlsplit(url).query if isinstance(url, str) else ""
-    except ValueError:  # a broken IPv6 address, for one
-        return ""
 
 
 def chosen(call: Mapping[str, Json], rules: Rules) -> tuple[tuple[str, bool], ...]:
@@ -118,13 +99,32 @@ def alias(call: Mapping[str, Json], rules: Rules) -> tuple[tuple[Identifier, ...
 
 
 def star(identifiers: tuple[Identifier, ...], kind: str, rules: Rules) -> Links:
-    """The strongest identifier linked to each other one."""
+    """The strongest identifier linked to each other one; devices apart, with links of their own."""
     if len(identifiers) < 2:
         return ()
-    center, *others = sorted(identifiers, key=rules.strength)
-    return tuple(
-        (center, other, kind) for other in others if not (other.type == "anonymous_id" and rules.is_role(center))
-    )
+    about = people(identifiers, rules)
+    shown = extended(about, identifiers, rules) if len(about) < len(identifiers) else ()
+    if len(about) < 2:
+        return shown
+    center, *others = sorted(about, key=rules.strength)
+    links = ((center, other, kind) for other in others if not (other.type == "anonymous_id" and rules.is_role(center)))
+    return (*links, *shown)
+
+
+def extended(about: tuple[Identifier, ...], identifiers: tuple[Identifier, ...], rules: Rules) -> Links:
+    """What a call shows of the devices it carries: each with the strongest name of a person, and with the anonymousId.
+
+    Args: about are the identifiers that are no device's. An address that several people read has no device.
+    """
+    named = [one for one in about if one.type != "anonymous_id" and not rules.is_role(one)]
+    person = min(named, key=rules.strength, default=None)
+    browser = next((one for one in about if one.type == "anonymous_id"), None)
+    found = []
+    for one in identifiers:
+        if rules.is_device(one.type):
+            found += [(person, one, Kind.EXTENDED)] if person else []
+            found += [(one, browser, Kind.EXTENDED)] if browser else []
+    return tuple(found)
 
 
 def recipient_of(payload: Mapping[str, Json], source: Source, rules: Rules) -> tuple[Identifier | None, bool]:
@@ -149,6 +149,13 @@ def first_of(payload: Mapping[str, Json], source: Source, key: str, type_name: s
         if found:
             return found
     return None
+
+
+def further(payload: Mapping[str, Json], source: Source, rules: Rules) -> Iterator[Identifier | None]:
+    """What else names the same person, by the mapping's ``[identifiers.also]``: every value of each type."""
+    for type_name, values in source.also.items():
+        for value_of in values:
+            yield rules.identify(type_name, value_of(payload))
 
 
 def distinct(*identifiers: Identifier | None) -> tuple[Identifier, ...]:

@@ -12,7 +12,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from connector import bulk, clicks, sightings
+from connector import bulk, sightings
 from connector.keys import Keys
 from connector.messages import Identifier, Kind, Milliseconds
 from connector.resolve import Link, Node, People, earliest_identifier, resolve
@@ -258,20 +258,7 @@ class Graph:
         if met:  # else it was never seen with one
             yield from (seen for seen in sightings.browsers(self.tx, anchor, at, LOOK_BACK) if seen.b not in met)
 
-    def clicked_browser(self, profile: int, person: int, at: Milliseconds) -> Seen | None:
-        """The browser that landed from a mail to a vendor's profile and may be taken for its person's: the one with the
-        latest landing at or before t, else the first after."""
-        suited = self.clicked_browsers(profile, person)
-        found = sightings.of_kind(self.tx, [(profile, one) for one in suited], Kind.CLICKED, at)
-        before = [seen for one in found for seen in one.before]
-        return max(before) if before else min((seen for one in found for seen in one.after), default=None)
-
-    def clicked_browsers(self, profile: int, person: int) -> dict[int, Milliseconds]:
-        """The browsers that landed from a mail to a vendor's profile and that nothing speaks against, with when."""
-        landed = clicks.landed(self.tx, profile, self.rules)
-        return {one: at for one, at in landed.items() if not self._seen_with_others(one, person)}
-
-    def _seen_with_others(self, browser: int, person: int) -> bool:
+    def seen_with_others(self, browser: int, person: int) -> bool:
         """Did a site or server call, at any time, carry this browser together with anybody else?"""
         seen = sightings.owners(self.tx, browser)
         self.load({one.a for one in seen})

@@ -19,7 +19,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from connector import bulk, components, consent, counters, remember, standing
+from connector import bulk, components, consent, counters, device_links, remember, standing
 from connector.components import JOINING, Tally
 from connector.graph import NODE_COLUMNS, node
 from connector.identifiers import digests, is_hash_shaped
@@ -125,6 +125,7 @@ def record(tx: sa.Connection, batch: Sequence[Message], rules: Rules, keys: Keys
     counters.add(tx, "links", len(plan.new_links) + turned.links)
     plan.touched |= hubs | {end for pair in turned.changed for end in pair} | altered
     plan.touched |= {ids[profile] for message in batch for _, profile, _ in message.landings}
+    plan.touched |= device_links.around(tx, rules, plan.touched)
     return Recorded(ids, plan.touched, {ids[end] for a, b, _, _ in seen for end in (a, b)}, altered)
 
 
@@ -139,7 +140,8 @@ def reconsider(tx: sa.Connection, pairs: Iterable[Pair], rules: Rules) -> set[in
     hubs = components.turn(tx, rules, turned.gained, turned.lost)
     tally.close()
     counters.add(tx, "links", turned.links)
-    return hubs | {end for pair in turned.changed for end in pair}
+    changed = hubs | {end for pair in turned.changed for end in pair}
+    return changed | device_links.around(tx, rules, changed)
 
 
 def take_lease(tx: sa.Connection) -> None:
@@ -162,7 +164,7 @@ def _look_up_identifiers(tx: sa.Connection, plan: Plan, lessons: Mapping[Identif
             _learn(plan, plan.nodes[plan.ids[identifier]], lesson)
             continue
         next_id += 1
-        component = None if identifier.type == "anonymous_id" else next_id
+        component = None if identifier.type == "anonymous_id" or rules.is_device(identifier.type) else next_id
         one = Node(next_id, identifier, *lesson.first, lesson.last_at, lesson.carried_at, component)
         plan.new.append(plan.add(one))
         plan.same_value.setdefault(identifier.value, []).append(one)

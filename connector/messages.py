@@ -61,10 +61,11 @@ class Kind:
     VENDOR: Final = "vendor"  # an email platform's record or event carried both
     IMPLIED: Final = "implied"  # an email and its hash; a vendor's user id and the userId of the same value
     CLICKED: Final = "clicked"  # a browser landed with a vendor's link token
+    EXTENDED: Final = "extended"  # a call carried a first-party id of the browser: with a person, with an anonymousId
     ALIASED: Final = "aliased"  # shown only
     HINTED: Final = "hinted"  # shown only
 
-    ORDER: Final = (MANUAL, DECLARED, VENDOR, IMPLIED, CLICKED, ALIASED, HINTED)
+    ORDER: Final = (MANUAL, DECLARED, VENDOR, IMPLIED, CLICKED, EXTENDED, ALIASED, HINTED)
     JOINING: Final = (MANUAL, DECLARED, VENDOR, IMPLIED)
     OWNING: Final = (MANUAL, DECLARED)
 
@@ -146,7 +147,8 @@ class Message:
     user_id and anonymous_id are what arrived, unless blocked. links pairs the strongest identifier with each other one
     (a star) as ``(stronger, weaker, kind)``.
     carried are the identifiers a site or server call vouches for: only those userIds are ever emitted.
-    landings are (token, vendor profile, browser) of a click in a mail; choices (category, granted) of the consents that
+    landings are (token, whom it names, browser) of a click in a mail; lookups are the names that only an email platform
+    can tell whose they are, each with what it is asked with; choices (category, granted) of the consents that
     identity.toml requires; trait_owner is whom the traits of an identify call describe. notes are plain sentences about
     what was repaired on the way in.
     """
@@ -171,6 +173,7 @@ class Message:
     carried: tuple[Identifier, ...] = ()
     email: Email | None = None
     landings: tuple[tuple[str, Identifier, Identifier], ...] = ()
+    lookups: tuple[tuple[Identifier, str], ...] = ()
     choices: tuple[tuple[str, bool], ...] = ()
     trait_owner: Identifier | None = None
     notes: tuple[str, ...] = ()

@@ -119,6 +119,12 @@ def pair(left: Identifier, right: Identifier) -> tuple[Identifier, Identifier]:
 def require_joinable(rules: Rules, left: Identifier, right: Identifier) -> None:
     """Raises: BadOrder if no evidence could ever join these, nor may an operator."""
     browser = "anonymous_id" in (left.type, right.type)
+    device = next((one.type for one in (left, right) if rules.is_device(one.type)), None)
+    if device is not None:
+        raise BadOrder(
+            f"a {device} names a browser and never joins anybody (device = true in identity.toml): link the browser's"
+            " anonymous_id to the person"
+        )
     if left.type == right.type == "anonymous_id":
         raise BadOrder("two browsers are never one: link each of them to the person it belongs to")
     if browser and (rules.is_role(left) or rules.is_role(right)):

@@ -23,8 +23,8 @@ KIND_ORDER = {kind: place for place, kind in enumerate(Kind.ORDER)}
 class Node:
     """An identifier that is known.
 
-    component: None for browsers, and for who names nobody (apart). email: of an anonymous_id, the email it is the hash
-    of. degree: how many stronger identifiers it is linked to.
+    component: None for browsers and devices, and for who names nobody (apart). email: of an anonymous_id, the email it
+    is the hash of. degree: how many stronger identifiers it is linked to.
     """
 
     id: int

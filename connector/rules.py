@@ -31,7 +31,10 @@ class Type:
 
     blocked: what names nobody, of all types and of this one.
     hub_limit: how many stronger identifiers one of it may be linked to before it names nobody.
+    device: it names a browser, as a first-party cookie does, and never joins people; its hub_limit counts anonymousIds.
     external_ids: what it is called in ``context.externalIds``, beside its own name.
+    token: it opens somebody's profile at an email platform, so only its keyed hash is kept; a browser that has it
+    landed from a mail, and no more.
     """
 
     name: str
@@ -42,15 +45,32 @@ class Type:
     hub_limit: int = HUB_LIMIT
     blocked: tuple[re.Pattern[str], ...] = ()
     external_ids: tuple[str, ...] = ()
+    token: bool = False
+    device: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Landing:
-    """A parameter of a page's URL that names somebody: ``clicked`` (a vendor's link token) or ``hinted``, …"""
+    """A parameter of a page's URL that names somebody: ``clicked`` (a vendor's link token) or ``hinted``, …
+
+    decode: how its value is wrapped, ``base64`` or nothing.
+    """
 
     parameter: str
     type: str
     kind: str
+    decode: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cookie:
+    """An email platform's cookie that a site hands over: at which paths of a call, as which type of token, and how an
+    address in it counts (``hinted`` or ``declared``).
+    """
+
+    paths: tuple[str, ...]
+    type: str
+    email: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +88,7 @@ class Rules:
     own_prefix: str = ""
     limits: Mapping[str, int] = field(default_factory=dict)
     landings: tuple[Landing, ...] = ()
+    cookies: tuple[Cookie, ...] = ()
     required: frozenset[str] = frozenset()
     opt_out: tuple[str, ...] = ()
     alone_ms: Milliseconds = 7 * DAY
@@ -75,6 +96,26 @@ class Rules:
     sweep_links: int = SWEEP_LINKS
     sweep_ms: Milliseconds = SECOND
     fingerprint: str = ""
+
+    @property
+    def tokens(self) -> tuple[Type, ...]:
+        """The types whose values open somebody's profile."""
+        return tuple(one for one in self.types.values() if one.token)
+
+    @property
+    def parameters(self) -> frozenset[str]:
+        """The parameters of a URL that name somebody."""
+        return frozenset(one.parameter for one in self.landings)
+
+    @property
+    def secret_paths(self) -> tuple[str, ...]:
+        """Where a site hands over cookies and tokens, which are passed on to nobody."""
+        cookies = tuple(path for one in self.cookies for path in one.paths)
+        return (*cookies, *(path for one in self.tokens for path in one.paths))
+
+    def is_token(self, name: str) -> bool:
+        """Is this a type whose values open somebody's profile?"""
+        return name in self.types and self.types[name].token
 
     def type_of(self, name: str) -> Type:
         """The type of this name; a vendor's ids share one."""
@@ -87,9 +128,19 @@ class Rules:
         """Sorts the strongest first: rank, then type, then value."""
         return (self.rank(identifier.type), identifier.type, identifier.value)
 
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The types that name browsers, beside the anonymousId; the strongest first."""
+        return tuple(name for name, one in self.types.items() if one.device)
+
+    def is_device(self, type_name: str) -> bool:
+        """Does it name a browser by a first-party id of its own?"""
+        return self.type_of(type_name).device
+
     def is_hub(self, type_name: str, degree: int) -> bool:
-        """Is an identifier with links to so many stronger ones nobody's?"""
-        return degree > self.type_of(type_name).hub_limit
+        """Is an identifier with links to so many stronger ones nobody's? For a device that is ``devices``' question."""
+        known = self.type_of(type_name)
+        return degree > known.hub_limit and not known.device
 
     def is_blocked(self, type_name: str, value: str) -> bool:
         """Junk that many people share: ``null``, ``undefined``, ``guest``, zeros …, also in quotes."""

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from connector import bulk, derive, remember, sweeps
+from connector import bulk, derive, device_links, remember, sweeps
 from connector.components import JOINING
 from connector.derive import SIGHTING, Progress
 from connector.house import House
@@ -112,14 +112,15 @@ def opened(*, in_memory: bool = False) -> Iterator[sa.Connection]:
 def around(tx: sa.Connection, ids: Iterable[int], until: Milliseconds, rules: Rules) -> set[int]:
     """The identifiers that an answer about these may depend on, at any time up to one.
 
-    Their people's identifiers, refused ones included; the browsers of these; and of the browsers all who were
-    identified on them, with their people's identifiers.
+    Their people's identifiers, refused ones included; the browsers of these, and what devices connect with either; and
+    all who were identified on these browsers or seen with these devices, with their people's identifiers.
     """
     people = _people(tx, set(ids), until, rules)
     browsers = bulk.select_by(
         tx, links, ("b_id",), "a_id", people, f"browser order by first_at desc limit {BROWSERS:d}"
     )
     attached = {b for (b,) in browsers} | set(ids)
+    attached |= device_links.reach(tx, rules, people | attached, until)
     owners = _stronger(tx, attached, until, rules)
     return people | attached | _people(tx, owners, until, rules)
 

@@ -112,6 +112,16 @@ def of_kind(tx: sa.Connection, pairs: Sequence[tuple[int, int]], kind: str, at: 
     return [Around(tuple(before), tuple(after)) for before, after in found.values()]
 
 
+def of_link(tx: sa.Connection, pair: tuple[int, int], kinds: Sequence[str], most: int = 1_000) -> list[Seen]:
+    """The sightings of a (stronger, weaker) pair of some kinds: of every minute the first and the last."""
+    told = ", ".join(f"'{kind}'" for kind in kinds)
+    rows = tx.exec_driver_sql(
+        f"""select {SIGHTING_COLUMNS} from sightings s where s.a_id = {pair[0]:d} and s.b_id = {pair[1]:d}
+            and s.kind in ({told}) and s.stands and not s.apart order by s.minute limit {most:d}"""  # noqa: S608 - ours
+    )
+    return sorted({seen for row in map(tuple, rows) for seen in (_first(row), _last(row))})
+
+
 def owners(tx: sa.Connection, browser: int, most: int = 1_000) -> list[Seen]:
     """The sightings by which a browser was ever somebody's: of every minute the first and the last."""
     rows = tx.exec_driver_sql(

@@ -7,11 +7,12 @@ evidence joined directly, and a path through a browser never puts a userId on an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from connector import consent
+from connector import clicks, consent
+from connector.devices import Devices, Recognised
 from connector.graph import Graph
 from connector.identifiers import is_hash_shaped
 from connector.messages import Kind, Milliseconds, iso
@@ -86,7 +87,10 @@ def place(cases: Sequence[Case], graph: Graph) -> list[Placement]:
     graph.know_pairs(
         {(one, seen.b) for draft, seen, _ in likely for one in (draft.address, draft.user) if one is not None}
     )
-    placements = [_placement(case, draft, graph) for case, draft in zip(cases, drafts, strict=True)]
+    devices = Devices(graph)
+    seen_with = devices.of(anchor for draft in drafts if draft.user is None for anchor in draft.anchors)
+    devices.know({one for some in seen_with.values() for one in some})
+    placements = [_placement(case, draft, graph, devices) for case, draft in zip(cases, drafts, strict=True)]
     graph.load({one.browser for one in placements if one.browser is not None})
     return _with_consent(cases, placements, graph)
 
@@ -99,6 +103,7 @@ def _with_consent(cases: Sequence[Case], placements: list[Placement], graph: Gra
             *case.carried,
             *([one.browser] if one.browser is not None else []),
             *(graph.members(one.person) if one.person is not None else []),
+            *(end for a, b, kind in one.evidence if kind == Kind.EXTENDED for end in (a, b)),
         }
         for case, one in zip(cases, placements, strict=True)
     ]
@@ -132,7 +137,7 @@ class Draft:
     user: int | None
     rival: int | None  # another userId, named by the vendor's ids
     anchors: tuple[int, ...]
-    profile: int | None = None  # the vendor's, if it names somebody
+    named: tuple[int, ...] = ()  # the vendor's ids that name somebody
 
 
 def _addressee(case: Case, graph: Graph) -> Draft:
@@ -156,7 +161,8 @@ def _addressee(case: Case, graph: Graph) -> Draft:
                 break
     user_id = user.id if user else None
     anchors = tuple(dict.fromkeys(one for one in (address, user_id, profile) if one is not None))
-    return Draft(address, addressee, person, user_id, rival, anchors, profile)
+    ids = tuple(one for one in (profile, vendor_user) if one is not None)
+    return Draft(address, addressee, person, user_id, rival, anchors, ids)
 
 
 def address_of(case: Case, graph: Graph) -> int | None:
@@ -199,31 +205,28 @@ def _is_email(one: int, graph: Graph) -> bool:
     return one in graph.nodes and graph.nodes[one].identifier.type == "email"
 
 
-def _placement(case: Case, draft: Draft, graph: Graph) -> Placement:
+def _placement(case: Case, draft: Draft, graph: Graph, devices: Devices) -> Placement:
     arrived = _arrived_browser(case, graph)
     arrived_user = _arrived_user(case, graph)
     arrived_usable = arrived is not None or arrived_user is not None
     if draft.rival is not None and not _is_declared(draft.address, draft.user, graph):
-        return Placement(
-            addressee=draft.addressee,
-            person=draft.person,
-            ambiguous=True,
-            arrived_usable=arrived_usable,
-            reason="the address belongs to one userId and the vendor's profile to another, and no call of the site"
-            " joined the address to its userId: held until evidence decides",
-        )
+        return _ambiguous(draft, arrived_usable)
     seen, shared = _browser(case, draft, graph)
     browser, user, why = (seen.b if seen else None), draft.user, _why(draft, seen, shared, graph, case)
-    if browser is None and user is None and arrived is None and _is_told(draft.address, case, graph):
+    told = arrived_user is not None and _is_told(draft.address, case, graph)
+    if browser is None and user is None and arrived is None and told:
         user, why = arrived_user, "the address itself names nobody; it arrived with this userId, which is kept"
+    known = None
+    if browser is None and user is None and arrived is None and draft.person is not None:
+        known = devices.recognised(draft.anchors, draft.person, case.at)
+        if known is not None:
+            browser, seen, why = known.seen.b, known.seen, _recognised(known, graph)
     if arrived is not None and browser != arrived:
         browser, seen, why = arrived, None, "it arrived with a visitor's anonymousId, which is kept"
         if user is not None and not graph.has_browser(user, arrived):
             user = None
-    clicked = seen is not None and seen.kind == Kind.CLICKED
-    may_leave = _email_may_leave(
-        draft.address, user, browser, case.at, graph, arrived=browser == arrived, clicked=clicked
-    )
+    alone = seen is not None and seen.kind in (Kind.CLICKED, Kind.EXTENDED)
+    may_leave = _email_may_leave(draft.address, user, browser, case.at, graph, arrived=browser == arrived, alone=alone)
     email = draft.address if may_leave else None
     if draft.rival is not None:
         why += "; the vendor's own profile names another userId, but the site joined this address to this one"
@@ -236,7 +239,18 @@ def _placement(case: Case, draft: Draft, graph: Graph) -> Placement:
         ambiguous=draft.rival is not None,
         arrived_usable=arrived_usable,
         reason=why,
-        evidence=_evidence(case, draft, user, seen, graph),
+        evidence=_evidence(case, draft, user, seen, graph, known),
+    )
+
+
+def _ambiguous(draft: Draft, arrived_usable: bool) -> Placement:
+    return Placement(
+        addressee=draft.addressee,
+        person=draft.person,
+        ambiguous=True,
+        arrived_usable=arrived_usable,
+        reason="the address belongs to one userId and the vendor's profile to another, and no call of the site"
+        " joined the address to its userId: held until evidence decides",
     )
 
 
@@ -273,8 +287,8 @@ def _browser(case: Case, draft: Draft, graph: Graph) -> tuple[Seen | None, bool]
     """The sighting that chooses the browser, and whether the browser is also used by another.
 
     Of the browsers the addressee owns at the event's time: the one whose direct link has the latest sighting at or
-    before it, else the earliest after. If there is none and no userId leaves: one that landed from a mail to the
-    vendor's profile, else the one seen with the address itself.
+    before it, else the earliest after. If there is none and no userId leaves: one that landed from a mail to them,
+    else the one seen with the address itself.
     """
     best: Seen | None = None
     for anchor in draft.anchors:
@@ -285,8 +299,8 @@ def _browser(case: Case, draft: Draft, graph: Graph) -> tuple[Seen | None, bool]
                 continue
             best = seen if best is None else _better(best, seen, case.at)
             break
-    if best is None and draft.user is None and draft.profile is not None and draft.person is not None:
-        best = graph.clicked_browser(draft.profile, draft.person, case.at)
+    if best is None and draft.user is None and draft.named and draft.person is not None:
+        best = clicks.browser_of(graph, draft.named, draft.person, case.at)
     if best is None and draft.user is None and draft.address is not None:
         return next(graph.browsers(draft.address, case.at), None), True
     return best, False
@@ -312,7 +326,20 @@ def considered(case: Case, graph: Graph, most: int = 10) -> list[Considered]:
             if seen.b not in found:
                 chosen = seen.b == placement.browser
                 found[seen.b] = Considered(seen, chosen, _said_of(seen, chosen, case, draft, graph))
+    for seen, why in _by_device(case, draft, graph) if draft.user is None else ():
+        if seen.b not in found:
+            found[seen.b] = Considered(seen, seen.b == placement.browser, why)
     return sorted(found.values(), key=lambda one: (not one.chosen, -one.seen.at))[:most]
+
+
+def _by_device(case: Case, draft: Draft, graph: Graph) -> Iterator[tuple[Seen, str]]:
+    """The browsers seen with a first-party id that was seen with the addressee, and what is said of each."""
+    devices = Devices(graph)
+    for device in dict.fromkeys(one for some in devices.of(draft.anchors).values() for one in some):
+        for browser in devices.know([device])[device].browsers if draft.person is not None else ():
+            seen = devices.nearest([(device, browser)], case.at)
+            if seen is not None:
+                yield seen, devices.said_of(device, browser, draft.person)
 
 
 def _said_of(seen: Seen, chosen: bool, case: Case, draft: Draft, graph: Graph) -> str:
@@ -343,10 +370,10 @@ def _email_may_leave(
     graph: Graph,
     *,
     arrived: bool,
-    clicked: bool,
+    alone: bool,
 ) -> bool:
-    """May the address go into ``context.traits`` beside these ids?"""
-    if address is None or clicked:
+    """May the address go into ``context.traits`` beside these ids? Args: alone, the browser is known by a guess."""
+    if address is None or alone:
         return False
     with_user = user is None or graph.joined_directly(address, user, at)
     with_browser = (
@@ -374,15 +401,35 @@ def _why(draft: Draft, seen: Seen | None, shared: bool, graph: Graph, case: Case
     return f"the addressee's userId is known; of their browsers this one was seen with the {named} at {iso(seen.at)}"
 
 
+def _recognised(known: Recognised, graph: Graph) -> str:
+    device = graph.nodes[known.seen.a].identifier.type
+    return (
+        f"the same browser under a new anonymousId: its first-party id ({device}) was seen with the addressee, and with"
+        f" this browser at {iso(known.seen.at)}; it leaves alone"
+    )
+
+
+def _pair(one: int, device: int, graph: Graph) -> tuple[int, int]:
+    """The stronger end first: of an email's hash and a device that is the device."""
+    ends = sorted((one, device), key=lambda end: graph.rules.strength(graph.nodes[end].identifier))
+    return ends[0], ends[1]
+
+
 def _names_hub(case: Case, graph: Graph) -> bool:
     return any(graph.nodes[one].apart for one in case.ids if one in graph.nodes)
 
 
-def _evidence(case: Case, draft: Draft, user: int | None, seen: Seen | None, graph: Graph) -> tuple[Evidence, ...]:
+def _evidence(
+    case: Case, draft: Draft, user: int | None, seen: Seen | None, graph: Graph, known: Recognised | None
+) -> tuple[Evidence, ...]:
     """The links a placement stands on: from the event's identifiers to the userId, and to the browser."""
     found: list[Evidence] = []
+    if known is not None:  # by the device, which is the sighting's stronger end
+        found.append((*_pair(known.anchor, known.seen.a, graph), Kind.EXTENDED))
     if seen is not None:
         found.append((seen.a, seen.b, seen.kind))
+        if seen.kind == Kind.CLICKED and draft.addressee is not None and draft.addressee != seen.a:
+            found += graph.path(draft.addressee, seen.a)
     if user is not None and draft.addressee is not None:
         found += graph.path(draft.addressee, user)
         if seen is not None and seen.a != user:

@@ -8,17 +8,16 @@ Next stage: ``identity``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from connector import mapped, schema
+from connector import evidence, landings, mapped, schema, urls
 from connector.errors import InvalidMessage, MappingError
-from connector.evidence import Links, alias, chosen, distinct, first_of, landed, recipient_of, site_identifiers, star
+from connector.evidence import Links, alias, chosen, distinct, first_of, recipient_of, site_identifiers, star
 from connector.identifiers import is_email, is_hash_shaped
 from connector.keys import Keys
 from connector.mapping import Mappings, Source
 from connector.messages import YEAR_2000, Email, Identifier, Json, Kind, Message, Milliseconds, Stored, iso, parse_time
-from connector.rules import Rules
 
 SEGMENT_SHAPED = ("segment", "tracking_api", "import")
 """Sources whose elements are Segment calls already."""
@@ -87,33 +86,24 @@ def _segment_message(stored: Stored, call: Mapping[str, Json], reader: Reader) -
         identifiers, links = alias(call, rules)
     elif call["type"] == "delete":
         return _message(stored, call, at, notes, identifiers=identifiers, links=(), carried=())
-    declared = call["type"] == "identify" and not platform and identifiers
-    carried = () if platform else identifiers
+    carried = () if platform else evidence.people(identifiers, rules)
+    declared = call["type"] == "identify" and carried
     browser = next((one for one in identifiers if one.type == "anonymous_id"), None)
-    clicks = list(landed(call, rules)) if browser and not platform else []
+    clicks = landings.landed(call, rules, reader.keys, notes) if browser and not platform else ()
     return _message(
         stored,
-        call,
+        urls.stripped_call(call, rules),
         at,
         notes,
-        identifiers=distinct(*identifiers, *(one for one, _, _ in clicks)) if clicks else identifiers,
-        links=_with_clicks(links, browser, clicks, rules) if clicks else links,
+        identifiers=distinct(*identifiers, *(one.identifier for one in clicks)) if clicks else identifiers,
+        links=landings.joined(links, browser, clicks, rules) if browser and clicks else links,
         carried=carried,
         event=event or call.get("name"),
-        landings=tuple((token, one, browser) for one, kind, token in clicks if kind == Kind.CLICKED and browser),
+        landings=tuple((one.token, one.identifier, browser) for one in clicks if one.kind == Kind.CLICKED and browser),
+        lookups=landings.unresolved(clicks, rules),
         choices=chosen(call, rules) if rules.required or rules.opt_out else (),
-        trait_owner=min(identifiers, key=rules.strength) if declared else None,
+        trait_owner=min(carried, key=rules.strength) if declared else None,
     )
-
-
-def _with_clicks(
-    links: Links, browser: Identifier | None, clicks: Sequence[tuple[Identifier, str, str]], rules: Rules
-) -> Links:
-    """The links of a call, and those between its browser and whom its page's URL names."""
-    if browser is None:
-        return links
-    further = ((one, browser, kind) for one, kind, _ in clicks if not rules.is_role(one))
-    return tuple(dict.fromkeys((*links, *further)))
 
 
 def _segment_email(stored: Stored, call: Mapping[str, Json], source: Source, reader: Reader) -> Message:
@@ -147,7 +137,7 @@ def _segment_email(stored: Stored, call: Mapping[str, Json], source: Source, rea
         raise InvalidMessage(["the event names nobody: it carries no address, and its ids are values that many share"])
     return _message(
         stored,
-        {**call, "event": name or call["event"], "properties": properties},
+        urls.stripped_call({**call, "event": name or call["event"], "properties": properties}, rules),
         _event_time(call, stored.received_at, notes),
         notes,
         identifiers=identifiers,
@@ -185,17 +175,20 @@ def _vendor_message(stored: Stored, payload: Mapping[str, Json], source: Source,
         forward=source.forward,
     )
     carried = distinct(rules.identify("user_id", user.value) if user and source.user_id == "segment" else None)
-    person = distinct(own_email, profile, user)
+    further = distinct(*evidence.further(payload, source, rules))
+    tokens = tuple(one for one in further if rules.is_token(one.type))  # of the profile, and so of nobody else
+    person = distinct(own_email, profile, user, *(one for one in further if one not in tokens))
     if recipient and own_email != recipient:
         notes.append("mailed to another address than the profile's own: the two were not linked")
     return _message(
         stored,
-        known.call,
+        urls.stripped_call(known.call, rules),
         at,
         notes,
-        identifiers=distinct(recipient, *person),
-        links=star(person, Kind.VENDOR, rules),
+        identifiers=distinct(recipient, *person, *tokens),
+        links=(*star(person, Kind.VENDOR, rules), *((profile, one, Kind.VENDOR) for one in tokens if profile)),
         carried=carried,
+        lookups=((profile, profile.value),) if profile and own_email is None else (),
         email=email,
     )
 
@@ -214,6 +207,7 @@ def _message(
     user_id: str | None = None,
     anonymous_id: str | None = None,
     landings: tuple[tuple[str, Identifier, Identifier], ...] = (),
+    lookups: tuple[tuple[Identifier, str], ...] = (),
     choices: tuple[tuple[str, bool], ...] = (),
     trait_owner: Identifier | None = None,
 ) -> Message:
@@ -238,6 +232,7 @@ def _message(
         carried=carried,
         email=email,
         landings=landings,
+        lookups=lookups,
         choices=choices,
         trait_owner=trait_owner,
         notes=tuple(notes),
@@ -290,7 +285,7 @@ def _not_counted(stored: Stored, vendor: str, blocked: bool, reader: Reader) -> 
     if blocked:
         return "the recipient is a blocked address"
     if stored.source in SEGMENT_SHAPED and vendor in reader.own_channel:
-        return f"{vendor} counts by its own webhook; this copy from Segment's source is evidence only"
+        return f"{vendor} counts by its own webhook or API; this copy from Segment's source is evidence only"
     known = reader.mappings.sources.get(vendor)
     if stored.source == vendor and known is not None and known.channel == "segment":
         return f"{vendor} counts by Segment's source for it (channel in its mapping); this copy is evidence only"

@@ -175,42 +175,59 @@ class Oracle(Clicks):
             if addressee is not None and self.owner(link.weaker, t) == addressee
         }
         found = self.latest(owned, t)
-        if found is None and user is None and named.profile and addressee:
-            clicked = self._clicked(named.profile, addressee, t)
+        ids = {one for one in (named.profile, named.vendor_user) if one}
+        if found is None and user is None and ids and addressee:
+            clicked = self._clicked(ids, addressee, t)
             if clicked:
                 return clicked, True
         if found is None and user is None:
             found = self.latest({link: times for link, times in direct.items() if link.stronger == named.address}, t)
         return found[0].weaker if found else None, False
 
-    def _clicked(self, profile: Identifier, addressee: Person, t: int) -> Identifier | None:
-        """The browser that landed with a token of this profile, if nothing speaks against its being the addressee's."""
+    def _clicked(self, ids: set[Identifier], addressee: Person, t: int) -> Identifier | None:
+        """The browser that landed with an id or token of the addressee's, if nothing speaks against its being theirs.
+
+        It is one that the event names, or one that is theirs alone at the same platform.
+        """
+        ids = ids.union(*(self._alone(addressee, one) for one in ids))
         mine = {
             link: times
             for link, times in self.sightings.items()
-            if link.kind == "clicked" and link.stronger == profile and self.is_browser(link.weaker)
+            if link.kind == "clicked" and link.stronger in ids and self.is_browser(link.weaker)
             if any(
-                self._is_good(token, profile, link.weaker, addressee)
+                self._is_good(token, ids, link.weaker, addressee)
                 for _, token, whose, browser in self.landings
-                if (whose, browser) == (profile, link.weaker)
+                if (whose, browser) == (link.stronger, link.weaker)
             )
         }
         found = self.latest(mine, t)
         return found[0].weaker if found else None
 
+    def _alone(self, person: Person, like: Identifier) -> set[Identifier]:
+        """The ids and tokens that a person has at a platform and that were never told to be another's."""
+        tokens = {name for name, entry in self.table["types"].items() if entry.get("token")}
+        vendor = like.type.split("_")[0]
+        return {
+            one
+            for one in person
+            if one.type in {f"{vendor}_profile_id", f"{vendor}_user_id", *tokens} and one.type.split("_")[0] == vendor
+            if not self.is_contested(one)
+        }
+
     def clicks(self, person: Person) -> dict[Identifier, int]:
         """The browsers that are shown with a person for a click only, with the first time of each."""
         found: dict[Identifier, int] = {}
-        for at, token, profile, browser in sorted(self.landings):
-            if profile not in person or not self.is_browser(browser):
+        for at, token, named, browser in sorted(self.landings):
+            ids = self._alone(person, named) if named in person else set()
+            if named not in ids or not self.is_browser(browser):
                 continue
-            counts = Link(profile, browser, "clicked") in self.sightings
+            counts = Link(named, browser, "clicked") in self.sightings
             said = any(self.directly(one, browser, OWNING) for one in person)
-            if counts and not said and self._is_good(token, profile, browser, person):
+            if counts and not said and self._is_good(token, ids, browser, person):
                 found.setdefault(browser, at)
         return found
 
-    def _is_good(self, token: str, profile: Identifier, browser: Identifier, addressee: Person) -> bool:
+    def _is_good(self, token: str, ids: set[Identifier], browser: Identifier, addressee: Person) -> bool:
         """No call joined the browser to anybody else, ever; no machine clicked about then; nobody landed before."""
         first = min(at for at, carried, _, who in self.landings if (carried, who) == (token, browser))
         owners = {
@@ -221,7 +238,7 @@ class Oracle(Clicks):
         }
         if owners - {None, addressee}:
             return False
-        if any(abs(at - first) <= MINUTE for at, whose in self.machine_clicks if whose == profile):
+        if any(abs(at - first) <= MINUTE for at, whose in self.machine_clicks if whose in ids):
             return False
         return not any(
             carried == token and who != browser and first - 7 * DAY <= at < first

@@ -25,7 +25,7 @@ class Clicks(People):
 
     @cached_property
     def landings(self) -> set[tuple[int, str, Identifier, Identifier]]:
-        """When, with which token, of which vendor profile, on which browser."""
+        """When, with which token, whom it names at its platform, on which browser."""
         return {(message.at, *landing) for message in self.messages for landing in message.landings}
 
     @cached_property

@@ -21,6 +21,7 @@ from connector.errors import InvalidMessage
 from connector.graph import Graph
 from connector.house import House, build
 from connector.keys import Keys
+from connector.klaviyo import records
 from connector.messages import DAY, MINUTE, Identifier, Message, Received, Stored, iso
 from connector.resolve import earliest_identifier
 from connector.resources import shipped_mappings
@@ -152,6 +153,24 @@ def klaviyo(
         data["relationships"] = {"profile": {"data": {"type": "profile", "id": profile}}}
     body = {"topic": f"event:klaviyo.{event}", "external_id": number, "payload": {"data": data}}
     return Received("klaviyo", number, json.dumps(body), more.pop("received_at", NOW))
+
+
+def record(
+    minutes: float,
+    profile: str,
+    email: str | None = None,
+    external_id: str | None = None,
+    token: str | None = None,
+    **more: Any,
+) -> Received:
+    """What Klaviyo's API says of a profile; it is from when it was asked. Args: token is one that is the profile's."""
+    keys = Keys(SECRET)
+    attributes = {"email": email, "external_id": external_id, "phone_number": more.pop("phone", None)}
+    hashed = keys.token(token) if token else None
+    found = records.of_profile(profile, attributes, keys, at(minutes), exchange_id=hashed)
+    if found is None:  # it says nothing
+        return Received("klaviyo", f"empty{next(_numbers)}", '{"topic": "profile", "payload": {}}', at(minutes))
+    return found
 
 
 def customerio(

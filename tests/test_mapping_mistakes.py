@@ -123,8 +123,8 @@ def test_all_mistakes_of_the_rules_are_told_together() -> None:
     with pytest.raises(MappingError) as caught:
         rules_file.load(table)
     assert [one.partition(": expected")[0] for one in caught.value.mistakes] == [
-        "identity.toml: 'hubs' is not a key of it; expected blocked, clicked, consent, hub_limit, landings,"
-        " role_addresses, types",
+        "identity.toml: 'hubs' is not a key of it; expected blocked, clicked, consent, cookies, hub_limit,"
+        " landings, role_addresses, types",
         "identity.toml: [types.email] limit",
         "identity.toml: [clicked] alone",
         "identity.toml: [clicked] sweep_links",

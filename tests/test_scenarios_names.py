@@ -251,6 +251,16 @@ def test_a_type_placed_above_the_email_is_linked_to_first(sqlite_store: Store) -
         ('kind = "clicked"', 'kind = "vendor"', "[[landings]] number 1 kind"),
         ('type = "email"\nkind = "hinted"', 'type = "email"\nkind = "clicked"', "[[landings]] number 2 kind"),
         ('parameter = "utm_email"\n', "", "[[landings]] number 2"),
+        ('"hinted"\ndecode = "base64"', '"hinted"\ndecode = "rot13"', "[[landings]] number 4 decode"),
+        ('"hinted"\ndecode = "base64"', '"hinted"\nunwrap = "base64"', "[[landings]] number 4"),
+        ("token = true", "token = 1", "[types.klaviyo_exchange_id] token"),
+        ("token = true", "", "[[landings]] number 3 kind"),
+        ("token = true", "", "[[cookies]] number 1 type"),
+        ("[types.phone]\nlimit = 5", "[types.phone]\ntoken = true", "[types.phone] has token = true"),
+        ("[[cookies]]", "[cookies]", "[[cookies]]"),
+        ('email = "hinted"', 'email = "clicked"', "[[cookies]] number 1 email"),
+        ('email = "hinted"', 'mail = "hinted"', "[[cookies]] number 1"),
+        ('paths = ["context.klaviyo.__kla_id", ', "paths = [1, ", "[[cookies]] number 1 paths"),
         ("required = []", 'required = "analytics"', "[consent] required"),
         ("required = []", "needed = []", "[consent]"),
         ("opt_out = []", "opt_out = [1]", "[consent] opt_out"),
@@ -262,6 +272,16 @@ def test_a_setting_that_cannot_be_names_file_and_key(old: str, new: str, key: st
         rules_file.load(tomllib.loads(SHIPPED.replace(old, new, 1)))
     assert str(told.value).startswith("identity.toml: ")
     assert key in str(told.value)
+
+
+def test_tokens_are_no_reason_to_derive_everything_anew_when_a_store_is_upgraded() -> None:
+    table = tomllib.loads(SHIPPED)
+    with_tokens = rules_file.load(table).fingerprint
+    table["types"]["klaviyo_exchange_id"]["hub_limit"] = 7
+    assert rules_file.load(table).fingerprint != with_tokens
+    del table["types"]["klaviyo_exchange_id"], table["cookies"]
+    table["landings"] = [one for one in table["landings"] if one["type"] != "klaviyo_exchange_id"]
+    assert rules_file.load(table).fingerprint == with_tokens
 
 
 def test_a_setting_that_cannot_be_stops_the_house_from_being_built() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -43,6 +44,17 @@ kind = "clicked"
 parameter = "utm_email"
 type = "email"
 kind = "hinted"
+[[landings]]
+parameter = "_kx"
+type = "klaviyo_exchange_id"
+kind = "clicked"
+[[landings]]
+parameter = "kl_xid"
+type = "klaviyo_user_id"
+kind = "clicked"
+[[cookies]]
+type = "klaviyo_exchange_id"
+paths = ["properties.__kla_id"]
 [clicked]
 sweep_links = {sweep}
 [types.user_id]
@@ -58,6 +70,9 @@ paths = ["traits.phone", "context.traits.phone"]
 normalise = "phone"
 [types.vendor]
 {f"hub_limit = {vendor}" if vendor else ""}
+[types.klaviyo_exchange_id]
+token = true
+external_ids = ["_kx"]
 [types.anonymous_id]
 paths = ["anonymousId"]
 normalise = "none"
@@ -264,6 +279,51 @@ def _landing(minutes: float, browser: str, parameter: str, profile: str, email: 
     return page(minutes, browser, context={"page": where})
 
 
+TOKENS = st.sampled_from(["dG9rZW4x.AbC123", "dG9rZW4x.AbC123", "dG9rZW4y.AbC123"])
+PEOPLE = [("P1", A), ("P1", A), ("P2", B), ("P2", A), ("P1", None), ("P1", B)]
+
+
+def exchanges() -> Elements:
+    """Links whose tokens only the platform can resolve, landings before and after its answers, forwarded mails, several
+    browsers and machines; and people of whom a platform's records say different things.
+    """
+    browsers, emails = st.sampled_from(["B1", "B1", "B2"]), st.sampled_from([A, B, None])
+    whose = st.sampled_from(PEOPLE)
+    landing = st.builds(_exchanged, DAYS, browsers, st.sampled_from(["url", "url", "cookie", "external"]), TOKENS)
+    return st.one_of(
+        landing,
+        landing,
+        landing,
+        st.builds(_by_external_id, DAYS, browsers, st.sampled_from(["x1", "u1"])),
+        *[st.builds(_record, DAYS, whose, st.one_of(TOKENS, st.none()), st.sampled_from(["x1", "u1", None]))] * 2,
+        st.builds(_of_person, DAYS, whose, st.sampled_from(["clicked_email", "opened_email"])),
+        st.builds(_machine_click, DAYS, emails, st.sampled_from(["P1", "P2"])),
+        st.builds(identify, DAYS, st.one_of(browsers, st.none()), st.sampled_from([None, None, "u1", "u2"]), emails),
+    )
+
+
+def _exchanged(minutes: float, browser: str, how: str, token: str) -> Received:
+    if how == "cookie":
+        cookie = base64.b64encode(json.dumps({"cid": "x", "$exchange_id": token}).encode()).decode()
+        return page(minutes, browser, properties={"__kla_id": cookie})
+    if how == "external":
+        one = {"id": token, "type": "_kx", "collection": "users", "encoding": "none"}
+        return page(minutes, browser, context={"externalIds": [one]})
+    return page(minutes, browser, context={"page": {"search": f"?utm_source=k&_kx={token}"}})
+
+
+def _by_external_id(minutes: float, browser: str, external_id: str) -> Received:
+    return page(minutes, browser, context={"page": {"url": f"https://shop.test/?kl_xid={external_id}"}})
+
+
+def _record(minutes: float, whose: tuple[str, str | None], token: str | None, external_id: str | None) -> Received:
+    return streams.record(minutes, whose[0], whose[1], external_id, token)
+
+
+def _of_person(minutes: float, whose: tuple[str, str | None], event: str) -> Received:
+    return klaviyo(minutes, whose[1], whose[0], event)
+
+
 def _machine_click(minutes: float, email: str | None, profile: str) -> Received:
     return klaviyo(minutes, email, profile, "clicked_email", properties={"Bot Click": True})
 
@@ -328,6 +388,7 @@ ELEMENTS += [crowds(), turns(), turns(), handovers(), handovers(), digested(), d
 THEMES = {
     "breakers": [kiosks(), handovers(), turns(), digested()],
     "clicks": [arrivals(), st.one_of(arrivals(), turns()), forwards(), scanners(), st.one_of(scanners(), turns())],
+    "exchanges": [exchanges(), st.one_of(exchanges(), arrivals())],
     "traits": [portraits(), moods()],
 }
 EVERYTHING = [*ELEMENTS, *(one for theme in THEMES.values() for one in theme)]

@@ -44,6 +44,8 @@ def told(one: Node, rules: Rules) -> dict[str, Json]:
 
 def because(one: Node, rules: Rules) -> str:
     """Why it names nobody, as the end of a sentence."""
+    if _is_device(one, rules):
+        return "it names a browser, not a person, and joins nobody (device = true in identity.toml)"
     limit = rules.type_of(one.identifier.type).hub_limit
     if one.degree > limit:
         return (
@@ -54,12 +56,19 @@ def because(one: Node, rules: Rules) -> str:
 
 def released_by(one: Node, rules: Rules) -> str:
     """What would make it somebody's again."""
+    if _is_device(one, rules):
+        return f"taking `device` out of [types.{one.identifier.type}] in identity.toml"
     if one.degree > rules.type_of(one.identifier.type).hub_limit:
         return (
             f"a hub_limit of {one.degree} or more in [types.{section(one.identifier.type, rules)}] of identity.toml, or"
             " `connector unlink` of the links that are wrong"
         )
     return "taking its pattern out of `blocked` in identity.toml"
+
+
+def _is_device(one: Node, rules: Rules) -> bool:
+    """Is it a device, and no blocked value? Links from before its type was a device's are set aside."""
+    return rules.is_device(one.identifier.type) and not one.apart
 
 
 def section(type_name: str, rules: Rules) -> str:

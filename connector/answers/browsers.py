@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from connector import bulk
+from connector import bulk, clicks
 from connector.answers import parts
 from connector.graph import Graph
 from connector.messages import Json, Kind, Milliseconds
@@ -15,6 +15,9 @@ from connector.tables import COUNTS, links, sightings
 
 CLOSEST: Final = 5_000
 """Links to browsers that one page looks at; an export looks at all."""
+
+DEVICE: Final = 1_000
+"""Browsers of one device that are told of: as many as may make it somebody's."""
 
 TURNS: Final = 10
 """Earlier owners of a browser that are told of."""
@@ -82,13 +85,8 @@ def contested(graph: Graph, cluster: int) -> set[int]:
 
 
 def _clicked(graph: Graph, cluster: int, known: set[int]) -> list[Span]:
-    """The browsers that landed from a mail to one of a person's vendor profiles, and on which nobody was identified."""
-    found: dict[int, Milliseconds] = {}
-    for one in graph.members(cluster):
-        if graph.nodes[one].identifier.type.endswith("_profile_id"):
-            for browser, at in graph.clicked_browsers(one, cluster).items():
-                if browser not in known:
-                    found[browser] = min(found.get(browser, at), at)
+    """The browsers that landed from a mail to a person, and on which nobody was identified."""
+    found = {browser: at for browser, at in clicks.browsers_of(graph, cluster).items() if browser not in known}
     names = parts.nodes(graph.tx, found)
     newest = sorted(found, key=lambda one: (-found[one], names[one].identifier.value))
     return [Span(one, names[one].identifier.value, found[one], None, clicked=True) for one in newest]
@@ -132,6 +130,18 @@ def earlier_owners(graph: Graph, browser: int) -> list[tuple[int, Milliseconds]]
     owners = [(at, graph.owner(a, at)) for at, _, a in points]
     turns = [(then, at) for (_, then), (at, now) in pairwise(owners) if then != now and then is not None]
     return turns[: -TURNS - 1 : -1]
+
+
+def of_devices(graph: Graph, devices: Iterable[int]) -> list[parts.LinkKey]:
+    """The links of devices with the browsers they were seen on, of each some hundred."""
+    found: list[parts.LinkKey] = []
+    for device in devices:
+        where = f"browser and {COUNTS} and kind = '{Kind.EXTENDED}' order by first_at, first_message limit {DEVICE:d}"
+        found += [
+            (a, b, kind)
+            for a, b, kind in bulk.select_by(graph.tx, links, ("a_id", "b_id", "kind"), "a_id", [device], where)
+        ]
+    return found
 
 
 def linked(

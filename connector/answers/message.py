@@ -13,6 +13,7 @@ from connector.answers import listing, parts
 from connector.answers.profile import describe, person_of
 from connector.graph import Graph
 from connector.house import House
+from connector.masking import without_tokens
 from connector.messages import Identifier, Json, Milliseconds, Outcome, Stored, iso
 from connector.stitch import Case
 from connector.tables import inbox, messages, outbox
@@ -115,7 +116,7 @@ def _unread(tx: sa.Connection, house: House, message_id: str) -> dict[str, Json]
         "message": {
             "message_id": row.message_id, "source": row.source, "type": None, "event": None, "vendor": None,
             "at": None, "received_at": iso(row.received_at), "authenticated": bool(row.authenticated),
-            "identifiers": [], "notes": [], "raw": row.body,
+            "identifiers": [], "notes": [], "raw": without_tokens(row.body, house.rules),
         },
         "decision": {
             "outcome": "waiting", "profile_id": None, "user_id": None, "anonymous_id": None,
@@ -149,7 +150,7 @@ def _message(tx: sa.Connection, house: House, row: Any) -> dict[str, Json]:
         "authenticated": bool(row.authenticated),
         "identifiers": [parts.pair(one) for one in carried],
         "notes": listing.notes(row.notes),
-        "raw": (stored.body if stored else "") or None,
+        "raw": without_tokens(stored.body, house.rules) if stored and stored.body else None,
     }
 
 

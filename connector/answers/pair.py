@@ -11,6 +11,7 @@ from connector import bulk, components, scratch
 from connector.answers import apart, browsers, parts
 from connector.answers.profile import because, person_of
 from connector.answers.words import dated
+from connector.devices import Devices
 from connector.graph import NODE_COLUMNS, Graph, node
 from connector.house import House
 from connector.identifiers import NORMALISERS
@@ -18,6 +19,7 @@ from connector.messages import Identifier, Json, Kind, Milliseconds, iso
 from connector.resolve import Node, Refusal
 from connector.tables import identifiers, links
 
+CARRIED: Final = "a call of the site that carries both"
 EVIDENCE: Final = "a call of the site or server that carries both, or `connector link` by hand"
 
 
@@ -94,6 +96,8 @@ def _between(graph: Graph, house: House, left: int, right: int) -> dict[str, Jso
     people = [person_of(graph, left), person_of(graph, right)]
     if people[0] is not None and people[0] == people[1]:
         return _joined(graph, house, one, other)
+    if any(house.rules.is_device(end.identifier.type) for end in (one, other)):
+        return _devices(graph, house, one, other)
     if one.browser or other.browser:
         return _browsers(graph, house, one, other)
     return _strangers(graph, house, one, other)
@@ -110,15 +114,18 @@ def _described(graph: Graph, house: House, keys: Sequence[parts.LinkKey]) -> lis
 
 def _path(graph: Graph, one: Node, other: Node) -> list[parts.LinkKey]:
     """The chain of links between two of one person, or of one component; a browser's begins with its own sighting."""
-    start, goal, ends = one.id, other.id, ([], [])  # type: tuple[int, int, tuple[list[parts.LinkKey], list[parts.LinkKey]]]
-    if one.browser:
-        seen = graph.owning_sighting(one.id, browsers.FOREVER)
-        start, ends = (seen.a, ([(seen.a, one.id, seen.kind)], ends[1])) if seen else (start, ends)
-    if other.browser:
-        seen = graph.owning_sighting(other.id, browsers.FOREVER)
-        goal, ends = (seen.a, (ends[0], [(seen.a, other.id, seen.kind)])) if seen else (goal, ends)
+    (start, first), (goal, last) = _beginning(graph, one), _beginning(graph, other)
     between = graph.path(start, goal) if start != goal else []
-    return [*ends[0], *between, *ends[1]]
+    return [*first, *between, *(key for key in last if key not in first)]
+
+
+def _beginning(graph: Graph, one: Node) -> tuple[int, list[parts.LinkKey]]:
+    """A person's identifier through which one is known to be theirs, and the link that says so if it is another."""
+    if graph.rules.is_device(one.identifier.type):
+        named = Devices(graph).named_with(one.id)
+        return (named[0], [(named[0], one.id, Kind.EXTENDED)]) if named else (one.id, [])
+    seen = graph.owning_sighting(one.id, browsers.FOREVER) if one.browser else None
+    return (one.id, []) if seen is None else (seen.a, [(seen.a, one.id, seen.kind)])
 
 
 def _joined(graph: Graph, house: House, one: Node, other: Node) -> dict[str, Json]:
@@ -135,6 +142,19 @@ def _hub(pair: Sequence[Node | None], nobody: Sequence[Node], house: House) -> d
     return _told(pair, kept_apart=told, would_change=change, in_words=words)
 
 
+def _devices(graph: Graph, house: House, one: Node, other: Node) -> dict[str, Json]:
+    """A device is one person's or nobody's, and never joins two."""
+    words = [f"{_name(one)} and {_name(other)} are not one person's."]
+    for device in (end for end in (one, other) if house.rules.is_device(end.identifier.type)):
+        owner = person_of(graph, device.id)
+        if owner is None:
+            words.append(f"{_name(device)} names nobody: {Devices(graph).why_nobodys(device.id)}.")
+        else:
+            profile_id = graph.profile_id(owner, house.keys)
+            words.append(f"{_name(device)} was seen with profile {profile_id} and nobody else.")
+    return _told([one, other], would_change=[CARRIED], in_words=words)
+
+
 def _browsers(graph: Graph, house: House, one: Node, other: Node) -> dict[str, Json]:
     """A browser belongs to one person at a time, and never joins two."""
     words = [f"{_name(one)} and {_name(other)} are not one person's now, and a browser never joins people."]
@@ -143,6 +163,7 @@ def _browsers(graph: Graph, house: House, one: Node, other: Node) -> dict[str, J
         owner = person_of(graph, browser.id)
         if owner is None:
             words.append(f"{_name(browser)} belongs to nobody: no call of the site or server identified anybody on it.")
+            words += _recognised(graph, house, browser)
             continue
         profile_id = graph.profile_id(owner, house.keys)
         turns = browsers.earlier_owners(graph, browser.id)
@@ -153,6 +174,16 @@ def _browsers(graph: Graph, house: House, one: Node, other: Node) -> dict[str, J
         )
         words += [f"Before that it belonged to profile {was['profile_id']}, until {was['until']}." for was in earlier]
     return _told([one, other], kept_apart=keeping, would_change=[EVIDENCE], in_words=words)
+
+
+def _recognised(graph: Graph, house: House, browser: Node) -> list[str]:
+    """Of whom a browser reminds by its first-party ids, if of one."""
+    known = Devices(graph).owner(browser.id, browsers.FOREVER)
+    if known is None:
+        return []
+    graph.load([known.seen.a])
+    profile_id = graph.profile_id(known.person, house.keys)
+    return [f"By its first-party id ({_name(graph.nodes[known.seen.a])}) it is recognised as profile {profile_id}'s."]
 
 
 def _strangers(graph: Graph, house: House, one: Node, other: Node) -> dict[str, Json]:

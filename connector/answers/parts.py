@@ -29,6 +29,7 @@ SAID: Final = {
     Kind.VENDOR: "the email platform named both",
     Kind.IMPLIED: "the one follows from the other",
     Kind.CLICKED: "the browser landed with the platform's link token",
+    Kind.EXTENDED: "a call carried this first-party id of the browser too",
     Kind.ALIASED: "an alias call named both (shown only, never joined)",
     Kind.HINTED: "a hint named both (shown only, never joined)",
 }

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from connector import components, scratch
 from connector.answers import apart, browsers, listing, parts, traits
+from connector.devices import Devices
 from connector.graph import Graph
 from connector.house import House
 from connector.messages import Json, Milliseconds
@@ -46,8 +47,12 @@ def profile_by_id(
 
 
 def person_of(graph: Graph, one: int) -> int | None:
-    """The cluster of an identifier, of a browser that of its present owner; loads what it needs."""
+    """The cluster of an identifier, of a browser that of its present owner, of a device whose alone it is; loads what
+    it needs.
+    """
     graph.load([one])
+    if graph.rules.is_device(graph.nodes[one].identifier.type):
+        return Devices(graph).person(one)
     if not graph.nodes[one].browser:
         return graph.cluster(one)
     sighting = graph.owning_sighting(one, browsers.FOREVER)
@@ -63,10 +68,13 @@ def describe(
     """A person without their timeline, and their browsers' spans. Args: bounded leaves out the oldest of very many."""
     members = sorted(graph.members(cluster), key=lambda one: graph.rules.strength(graph.nodes[one].identifier))
     spans, truncated = browsers.of_person(graph, cluster, BROWSERS if bounded else None)
-    links, refused, cut = _links(graph, house, cluster, members, bounded)
+    devices = sorted(
+        Devices(graph).of_person(cluster), key=lambda one: graph.rules.strength(graph.nodes[one].identifier)
+    )
+    links, refused, cut = _links(graph, house, cluster, members, devices, bounded)
     told = {
         "profile_id": graph.profile_id(cluster, house.keys),
-        "identifiers": [_identifier(graph.nodes[one]) for one in members],
+        "identifiers": [_identifier(graph.nodes[one]) for one in (*members, *devices)],
         "traits": traits.of_person(graph, cluster, spans),
         "browsers": [span.told() for span in spans],
         "links": links,
@@ -99,7 +107,9 @@ def _nobody(graph: Graph, house: House, browser: Node) -> dict[str, Json]:
         sa.text("select a_id, b_id, kind from links where b_id = :one and stands limit :most"),
         {"one": browser.id, "most": LINKS},
     )
-    links = parts.described(graph.tx, house.keys, [(a, b, kind) for a, b, kind in found])
+    is_device = house.rules.is_device(browser.identifier.type)
+    keys = [(a, b, kind) for a, b, kind in found] + (browsers.of_devices(graph, [browser.id]) if is_device else [])
+    links = parts.described(graph.tx, house.keys, keys)
     told: dict[str, Json] = {
         "profile_id": None,
         "identifiers": [_identifier(browser)],
@@ -113,6 +123,8 @@ def _nobody(graph: Graph, house: House, browser: Node) -> dict[str, Json]:
         why = f"{browser.identifier.type} {browser.identifier.value}: {apart.because(browser, house.rules)}"
         told["refused"] = [{**link, "because": why} for link in told["refused"]]
         told["hub"] = apart.told(browser, house.rules)
+    elif is_device:
+        told["device"] = Devices(graph).why_nobodys(browser.id)
     return told
 
 
@@ -121,7 +133,7 @@ def _identifier(one: Node) -> dict[str, Json]:
 
 
 def _links(
-    graph: Graph, house: House, cluster: int, members: Sequence[int], bounded: bool
+    graph: Graph, house: House, cluster: int, members: Sequence[int], devices: Sequence[int], bounded: bool
 ) -> tuple[list[dict[str, Json]], list[dict[str, Json]], bool]:
     """The links of a person, those refused, and whether some were left out."""
     component = graph.nodes[cluster].component
@@ -133,6 +145,7 @@ def _links(
     }
     joining = {(one.a, one.b, one.kind) for member in members for one in graph.links_of(member)}
     shown, aside = browsers.linked(graph, members, LINKS if bounded else None)
+    shown += browsers.of_devices(graph, devices)
     told = parts.described(graph.tx, house.keys, {*joining, *shown, *refusals, *aside})
     refused = [{**told[key], "because": because(refusal, graph)} for key, refusal in refusals.items()]
     nobody = components.nodes_of(graph.tx, aside.values()) if aside else {}

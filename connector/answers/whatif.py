@@ -102,8 +102,11 @@ def _imagine(tx: sa.Connection, then: sa.Connection, house: House, other: House,
 
 def reads(rules: Rules) -> object:
     """How these rules read a message: everything that decides what it carries."""
-    types = sorted((one.name, one.paths, one.external_ids, one.rank, one.normalise) for one in rules.types.values())
-    return types, rules.landings, rules.opt_out, sorted(rules.required), sorted(rules.role_addresses)
+    types = sorted(
+        (one.name, one.paths, one.external_ids, one.rank, one.normalise, one.token, one.device)
+        for one in rules.types.values()
+    )
+    return types, rules.landings, rules.cookies, rules.opt_out, sorted(rules.required), sorted(rules.role_addresses)
 
 
 def _any_body_gone(tx: sa.Connection) -> bool:

@@ -111,6 +111,9 @@ def profile_in_words(person: dict[str, Json]) -> list[str]:
         hub = person["hub"]
         words = [f"{hub['type']} {hub['value']} names nobody: {hub['because']}."]
         words.append(f"What would make it somebody's again: {hub['released_by']}.")
+    elif person.get("device"):
+        one = person["identifiers"][0]
+        words = [f"{one['type']} {one['value']} names a browser, and nobody's: {person['device']}."]
     elif person["profile_id"] is None:
         one = person["identifiers"][0]
         words = [f"{one['type']} {one['value']} is a browser nobody was identified on: an anonymous visitor."]

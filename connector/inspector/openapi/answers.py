@@ -68,7 +68,12 @@ WHO_IS_WHO: Final[dict[str, Schema]] = {
             "refused": listed(ref("RefusedLink")),
             "timeline": listed(ref("Entry")),
         },
-        optional={"truncated": told(TEXT, "what was left out of a very large one"), "hub": ref("Hub"), **AS_OF},
+        optional={
+            "truncated": told(TEXT, "what was left out of a very large one"),
+            "hub": ref("Hub"),
+            "device": told(TEXT, "of a first-party id of a browser: why it is nobody's"),
+            **AS_OF,
+        },
     ),
     "Pair": record(
         {
