@@ -92,7 +92,7 @@ def _judged(tx: sa.Connection, column: str, values: Iterable[int | str], rules: 
         (number, at, orjson.loads(carried), orjson.loads(taught or "[]"), email is not None, f"{source}/{message_id}")
         for number, at, carried, taught, email, source, message_id in told
     ]
-    own = {number: _own(carried, taught, email) for number, _, carried, taught, email, _ in rows}
+    own = {number: own_of(carried, taught, email=email) for number, _, carried, taught, email, _ in rows}
     made = read(tx, {one for ids in own.values() for one in ids}, rules)
     return {
         number: Spoken(key, [(a, b, kind, at // MINUTE) for a, b, kind in taught], made.any_refused(own[number], at))
@@ -100,7 +100,7 @@ def _judged(tx: sa.Connection, column: str, values: Iterable[int | str], rules: 
     }
 
 
-def _own(carried: list[int], taught: list[tuple[int, int, str]], email: bool) -> list[int]:
+def own_of(carried: list[int], taught: list[tuple[int, int, str]], *, email: bool) -> list[int]:
     """The identifiers a message speaks of itself: not those that only its page's URL named, which anybody can write."""
     by_url = {a for a, _, kind in taught if kind in (Kind.CLICKED, Kind.HINTED)}
     by_url -= {end for a, b, kind in taught if kind not in (Kind.CLICKED, Kind.HINTED) for end in (a, b)}

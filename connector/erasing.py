@@ -13,6 +13,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from connector import bulk, components, counters, identity, remember, standing
+from connector.klaviyo import lookups
 from connector.messages import MINUTE, Milliseconds
 from connector.resolve import Node
 from connector.rules import Rules
@@ -26,6 +27,7 @@ from connector.tables import (
     machine_clicks,
     mentions,
     messages,
+    mirrored,
     opaque_ids,
     revocations,
     revoked_buckets,
@@ -70,6 +72,7 @@ def erase_identity(tx: sa.Connection, person: Person, until: Milliseconds, rules
     unvouched = _begin_anew(tx, {one: person.own[one] for one in alive}, until)
     lost_links = _drop_implied(tx, gone) | _drop_implied(tx, unvouched, side="a_id")
     _unhash(tx, gone)
+    lookups.erase_of(tx, own | others)
     _erase_record(tx, own, gone, until)  # first, for what stands depends on choices and revocations
     turned = standing.settle(tx, pairs, rules)
     joined = {(a, b) for a, b, *_ in bulk.select_joined(tx, STANDING, standing.PAIR, sorted(lost_links))}
@@ -149,6 +152,7 @@ def _erase_record(tx: sa.Connection, own: set[int], gone: set[int], until: Milli
     ):
         bulk.delete_rows(tx, table, "identifier_id", own, where)
     bulk.delete_rows(tx, mentions, "identifier_id", gone)
+    bulk.delete_rows(tx, mirrored, "identifier_id", own)  # what a platform was told may be deleted there too
     for side in ("browser_id", "profile_id"):
         bulk.delete_rows(tx, landings, side, own, f"at <= {until:d}")
     for side in ("a_id", "b_id"):

@@ -20,12 +20,14 @@ from typing import Final
 import sqlalchemy as sa
 
 from connector import bulk, components, erasing, identity, inbox, log, outbox, remember, standing, sweeps, tombstones
+from connector.devices import Devices
 from connector.effect import Effect
 from connector.erasing import Person
 from connector.graph import Graph
 from connector.house import House
 from connector.identifiers import NORMALISERS
 from connector.keys import Keys
+from connector.klaviyo.deletions import DESTINATION, deletions
 from connector.messages import MINUTE, Identifier, Json, Kind, Message, Milliseconds, Outcome, Stored, iso
 from connector.resolve import Node
 from connector.tables import (
@@ -135,9 +137,12 @@ def erase(
     gone, changed = erasing.erase_identity(tx, person, until, house.rules)
     deliveries = _erase_messages(tx, spoken, house)
     contested = known is not None and graph.is_contested(known.id)
+    passes_on = house.klaviyo_deletes and not contested  # there it would be the whole profile of whoever has it now
+    passed_on = deletions(names, stored, house.keys, stored.received_at) if passes_on else []
+    outbox.add(tx, DESTINATION, passed_on, stored.received_at)
     said = (CONTESTED if contested else "") + (
         f"forgotten up to {iso(until)}: {_n(len(gone), 'identifier')}, {_n(len(spoken), 'message')},"
-        f" {_n(deliveries, 'delivery', 'deliveries')}"
+        f" {_n(deliveries, 'delivery', 'deliveries')}" + (", and Klaviyo is asked to delete them" if passed_on else "")
     )
     return Effect(
         said=said + (", and nothing of theirs is taken in again" if suppress else ""),
@@ -181,12 +186,22 @@ def _person(graph: Graph, known: Node, until: Milliseconds) -> Person:
     person = Person(cluster=cluster)
     contested = {one for one in members if one not in own}
     person.doomed = _sightings_of(graph, person, contested, until)
-    attached = {b for (b,) in bulk.select_by(graph.tx, links, ("b_id",), "a_id", own | contested, "browser")} - own
+    seen_with = f"browser and kind <> '{Kind.EXTENDED}'"
+    attached = {b for (b,) in bulk.select_by(graph.tx, links, ("b_id",), "a_id", own | contested, seen_with)} - own
     alone = _alone(graph, attached, own, person.doomed)
-    nodes = components.nodes_of(graph.tx, own | attached | contested)
+    alone |= _by_devices(graph, cluster, own | alone)
+    nodes = components.nodes_of(graph.tx, own | attached | contested | alone)
     person.own = {one: nodes[one] for one in own | alone}
     person.shared = {one: nodes[one] for one in contested | (attached - alone)}
     return person
+
+
+def _by_devices(graph: Graph, cluster: int | None, own: set[int]) -> set[int]:
+    """The devices that nobody else was seen with, and the browsers that they tell us are theirs."""
+    known = Devices(graph)
+    mine = {*known.of_nobody_else(own, cluster), *(known.of_person(cluster) if cluster is not None else ())}
+    browsers = {one for each in mine if cluster is not None for one in known.browsers_of(each, cluster)} - own
+    return mine | browsers | known.of_nobody_else(browsers, cluster)
 
 
 def _sightings_of(graph: Graph, person: Person, contested: set[int], until: Milliseconds) -> set[standing.Minute]:
@@ -214,6 +229,8 @@ def _alone(graph: Graph, browsers: set[int], own: set[int], doomed: set[standing
 
 
 def _cluster_of(graph: Graph, known: Node, until: Milliseconds) -> int | None:
+    if graph.rules.is_device(known.identifier.type):
+        return Devices(graph).person(known.id)
     if not known.browser:
         return graph.owner(known.id, until)
     sighting = graph.owning_sighting(known.id, until)

@@ -29,7 +29,8 @@ DROPPED: Final = "nobody was known in time; dropped, as on_expiry in mappings/de
 def release(tx: sa.Connection, recorded: identity.Recorded, graph: Graph, house: House, now: Milliseconds) -> None:
     """Send what waited for identifiers about which something is known now, and join opaque ids to their userIds."""
     changed = graph.members_around(recorded.changed)
-    _release(tx, outbox.waiting_for(tx, changed, recorded.seen - changed), graph, house, now)
+    rows = outbox.waiting_for(tx, house.destination.name, changed, recorded.seen - changed)
+    _release(tx, rows, graph, house, now)
     _join_opaque(tx, changed, graph, house, now)
 
 

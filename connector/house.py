@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from connector.config import Config
 from connector.keys import Keys
+from connector.klaviyo.mapping import KlaviyoMapping
 from connector.mapping import Destination, Mappings, Source
 from connector.messages import Milliseconds
 from connector.rules import Rules
@@ -14,13 +15,19 @@ from connector.validate import Reader
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """The settings of one tenant, compiled."""
+    """The settings of one tenant, compiled. klaviyo_deletes: who is forgotten here is deleted there.
+
+    klaviyo_asks: there is a key, so that it can be asked whose a token is.
+    """
 
     mappings: Mappings
     keys: Keys
     reader: Reader
     destination: Destination
     hold_ms: Milliseconds
+    klaviyo: KlaviyoMapping | None = None  # where Klaviyo is a destination
+    klaviyo_deletes: bool = False
+    klaviyo_asks: bool = False
 
     @property
     def rules(self) -> Rules:
@@ -37,8 +44,19 @@ def build(config: Config, mappings: Mappings) -> House:
         if name != "segment" and (source.channel == "vendor" or (source.channel == "auto" and _is_open(source, config)))
     )
     reader = Reader(mappings, keys, own_channel, destination.integration["name"])
-    return House(mappings, keys, reader, destination, config.hold_email_ms)
+    return House(
+        mappings,
+        keys,
+        reader,
+        destination,
+        config.hold_email_ms,
+        klaviyo=mappings.klaviyo if "klaviyo" in config.destinations else None,
+        klaviyo_deletes=config.klaviyo_delete and "klaviyo" in config.destinations,
+        klaviyo_asks=bool(config.klaviyo_api_key),
+    )
 
 
 def _is_open(source: Source, config: Config) -> bool:
-    return bool(source.variables) and all(config.secrets_of(name) for name in source.variables)
+    """Does a platform tell us itself, by its webhook or because we ask?"""
+    asked = source.poll is not None and bool(config.secrets_of(source.poll.key))
+    return asked or (bool(source.variables) and all(config.secrets_of(name) for name in source.variables))

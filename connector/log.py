@@ -11,6 +11,7 @@ import orjson
 import sqlalchemy as sa
 
 from connector import bulk, counters
+from connector.klaviyo import records
 from connector.masking import mask
 from connector.messages import MINUTE, Identifier, Message, Milliseconds, Outcome, Stored
 from connector.outbox import Ids
@@ -50,7 +51,7 @@ def unprocessed(tx: sa.Connection, batch: Sequence[Stored]) -> list[Stored]:
     """Those of a batch that have not been processed, or were quarantined and are tried again."""
     known: dict[int, str] = dict(bulk.select_by(tx, messages, ("id", "outcome"), "id", [one.id for one in batch]))
     counters.add(tx, "quarantined", -sum(outcome == Outcome.QUARANTINED for outcome in known.values()))
-    new = [one for one in batch if one.id not in known and one.source != "operator"]
+    new = [one for one in batch if one.id not in known and one.source != "operator" and not records.is_record(one)]
     counters.add(tx, "processed", len(new))
     return [one for one in batch if known.get(one.id, Outcome.QUARANTINED) == Outcome.QUARANTINED]
 

@@ -18,7 +18,7 @@ from connector import bulk, counters
 from connector.keys import Keys
 from connector.mapping import Destination, Mappings
 from connector.messages import Email, Json, Message, Milliseconds, iso
-from connector.tables import outbox, waiting
+from connector.tables import mirrored, outbox, waiting
 
 HELD: Final = "held"
 PENDING: Final = "pending"
@@ -26,7 +26,7 @@ DROPPED: Final = "dropped"
 UNSENT: Final = (HELD, PENDING, "dead")
 
 OUTBOX_COLUMNS: Final = (
-    "inbox_id", "destination", "message_id", "status", "at", "due_at", "body", "created_at", "pending_at",
+    "inbox_id", "destination", "message_id", "status", "at", "due_at", "body", "created_at", "pending_at", "subject_id",
 )  # fmt: skip
 
 
@@ -52,7 +52,10 @@ class Ids:
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """An outgoing event of one message. due_at: held until then, or pending from then."""
+    """An outgoing event of one message. due_at: held until then, or pending from then.
+
+    subject: the identifier whose record at the destination it changes; what concerns one leaves in its order.
+    """
 
     inbox_id: int
     message_id: str
@@ -62,6 +65,7 @@ class Parcel:
     body: str
     waits_for: tuple[int, ...] = ()
     ambiguous: bool = False
+    subject: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,33 +134,44 @@ def bare(body: Mapping[str, Json]) -> dict[str, Json]:
     return {name: value for name, value in body.items() if name not in ("userId", "anonymousId")} | {"context": context}
 
 
-def readdress(tx: sa.Connection, number: int, body: Mapping[str, Json], ids: Ids) -> None:
-    """Give a delivery of which nothing has arrived the ids that are known now."""
-    bulk.update_rows(tx, outbox, ("id",), ("body",), [(number, address(bare(body), ids, late=False))])
+def rewrite(tx: sa.Connection, number: int, body: str) -> None:
+    """Give a delivery of which nothing has arrived another body, with the ids that are known now."""
+    bulk.update_rows(tx, outbox, ("id",), ("body",), [(number, body)])
 
 
-def hold_again(
-    tx: sa.Connection, row: Any, body: Mapping[str, Json], waits_for: Iterable[int], until: Milliseconds
-) -> None:
-    """Let a delivery of which nothing has arrived wait for an identity once more."""
-    text = orjson.dumps(bare(body)).decode()
+def hold_again(tx: sa.Connection, row: Any, body: str, waits_for: Iterable[int], until: Milliseconds) -> None:
+    """Let a delivery of which nothing has arrived wait for an identity once more. Args: body is one without ids."""
     columns = ("status", "due_at", "pending_at", "body")
-    bulk.update_rows(tx, outbox, ("id",), columns, [(row.id, HELD, until, None, text)])
-    bulk.insert_rows(
-        tx,
-        waiting,
-        ("identifier_id", "outbox_id", "ambiguous"),
-        sorted({(one, row.id, False) for one in waits_for}),
-        "on conflict (identifier_id, outbox_id) do nothing",
-    )
+    bulk.update_rows(tx, outbox, ("id",), columns, [(row.id, HELD, until, None, body)])
+    wait_also(tx, sorted({(one, row.id, False) for one in waits_for}))
     counters.add(tx, f"outbox.{row.destination}.{row.status}", -1)
     counters.add(tx, f"outbox.{row.destination}.held", 1)
+
+
+def wait_also(tx: sa.Connection, rows: Sequence[tuple[int, int, bool]]) -> None:
+    """Let held deliveries wait for further identifiers: (identifier, outbox id, ambiguous)."""
+    columns = ("identifier_id", "outbox_id", "ambiguous")
+    bulk.insert_rows(tx, waiting, columns, rows, "on conflict (identifier_id, outbox_id) do nothing")
+
+
+def follow(tx: sa.Connection, rows: Sequence[tuple[int, int | None]]) -> None:
+    """Let what is pending for one subject keep its turn among another's: (the other, the one)."""
+    mark = "?" if tx.dialect.name == "sqlite" else "%s"
+    if rows:
+        where = f"subject_id = {mark} and status = 'pending'"
+        tx.exec_driver_sql(f"update {outbox.name} set subject_id = {mark} where {where}", list(rows))  # noqa: S608 - marks
 
 
 def withhold(tx: sa.Connection, row: Any) -> None:
     """Let a delivery of which nothing has arrived never leave."""
     bulk.update_rows(tx, outbox, ("id",), ("status",), [(row.id, DROPPED)])
     counters.add(tx, f"outbox.{row.destination}.{row.status}", -1)
+    _untell(tx, [row.subject_id])
+
+
+def _untell(tx: sa.Connection, subjects: Iterable[int | None]) -> None:
+    """What never left was not told: of these customers the next call says everything."""
+    bulk.delete_rows(tx, mirrored, "identifier_id", {one for one in subjects if one is not None})
 
 
 def correct(tx: sa.Connection, row: Any, body: Mapping[str, Json], ids: Ids, keys: Keys, now: Milliseconds) -> None:
@@ -199,6 +214,7 @@ def add(tx: sa.Connection, destination: str, parcels: Sequence[Parcel], now: Mil
             one.body,
             now,
             now if one.status == PENDING else None,
+            one.subject,
         )
         for one in sorted(parcels, key=lambda one: (one.at, one.inbox_id))
     ]
@@ -208,8 +224,8 @@ def add(tx: sa.Connection, destination: str, parcels: Sequence[Parcel], now: Mil
     held = {one.inbox_id: one for one in fresh if one.status == HELD}
     ids = bulk.select_by(tx, outbox, ("id", "inbox_id"), "inbox_id", held, "status = 'held'")
     waits = {(one, row, held[inbox_id].ambiguous) for row, inbox_id in ids for one in held[inbox_id].waits_for}
-    bulk.insert_rows(tx, waiting, ("identifier_id", "outbox_id", "ambiguous"), sorted(waits))
-    counters.add(tx, f"outbox.{destination}.held", len(held))
+    wait_also(tx, sorted(waits))
+    counters.add(tx, f"outbox.{destination}.held", sum(one.status == HELD for one in fresh))
     counters.add(tx, f"outbox.{destination}.pending", sum(one.status == PENDING for one in fresh))
 
 
@@ -219,25 +235,28 @@ def _existing(tx: sa.Connection, destination: str, parcels: Sequence[Parcel]) ->
     return {message_id for message_id, known in rows if known == destination}
 
 
-def waiting_for(tx: sa.Connection, changed: Iterable[int], seen: Iterable[int]) -> list[HeldRow]:
-    """The held events that may have a visitor now, in event-time order.
+def waiting_for(tx: sa.Connection, destination: str, changed: Iterable[int], seen: Iterable[int] = ()) -> list[HeldRow]:
+    """The events held for a destination that may have a visitor now, in event-time order.
 
     Args: changed are identifiers about which something new is known; of those only seen again, the events between
     two people are tried once more, because the latest sighting decides there.
     """
     rows = bulk.select_by(tx, waiting, ("outbox_id",), "identifier_id", changed)
     rows += bulk.select_by(tx, waiting, ("outbox_id",), "identifier_id", seen, "ambiguous")
-    return _held(bulk.select_by(tx, outbox, HELD_COLUMNS, "id", {row[0] for row in rows}, "status = 'held'"))
+    columns = (*HELD_COLUMNS, "destination")
+    held = bulk.select_by(tx, outbox, columns, "id", {row[0] for row in rows}, "status = 'held'")
+    return _held(row[:3] for row in held if row[3] == destination)
 
 
 def erase(tx: sa.Connection, inbox_ids: Iterable[int]) -> list[int]:
     """Empty whatever answers these messages. What has not arrived never leaves; the messages of that."""
-    columns = ("id", "inbox_id", "destination", "status")
+    columns = ("id", "inbox_id", "destination", "status", "subject_id")
     rows = bulk.select_locked(tx, outbox, columns, "inbox_id", inbox_ids)  # for one may be on its way
     unsent = [row for row in rows if row[3] in UNSENT]
     bulk.update_rows(tx, outbox, ("id",), ("body",), [(row[0], "") for row in rows])
     bulk.update_rows(tx, outbox, ("id",), ("status",), [(row[0], DROPPED) for row in unsent])
     bulk.delete_rows(tx, waiting, "outbox_id", [row[0] for row in rows])
+    _untell(tx, [row[4] for row in unsent])
     for (destination, status), n in Counter((row[2], row[3]) for row in unsent).items():
         counters.add(tx, f"outbox.{destination}.{status}", -n)
     return [row[1] for row in unsent]

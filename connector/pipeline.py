@@ -5,6 +5,7 @@
     sweeps      which clicks are a scanner's, who follows all links of a mail at once?
     stitch      whose visitor is each email event?
     outbox      what leaves, what is held
+    activity    what Klaviyo is to know of the site's own calls, where it is a destination
     log         what was decided about every message, and why
     withdraw    what was stored without consent goes; forget: and what is held of whom we were told to forget
     held        what waited and has a visitor now
@@ -20,11 +21,29 @@ from typing import Final
 import orjson
 import sqlalchemy as sa
 
-from connector import consent, forget, held, identity, inbox, log, operate, outbox, stitch, sweeps, validate, withdraw
+from connector import (
+    activity,
+    backfill,
+    consent,
+    forget,
+    held,
+    identity,
+    inbox,
+    log,
+    operate,
+    outbox,
+    permission,
+    revise,
+    stitch,
+    sweeps,
+    validate,
+    withdraw,
+)
 from connector.addressing import ids_of
 from connector.errors import InvalidMessage
 from connector.graph import Graph
 from connector.house import House
+from connector.klaviyo import lookups
 from connector.messages import Email, Identifier, Json, Message, Milliseconds, Outcome, Stored
 from connector.outbox import HELD, PENDING, Ids, Parcel
 from connector.stitch import Case, Placement
@@ -51,20 +70,27 @@ def process(tx: sa.Connection, batch: Sequence[Stored], house: House, now: Milli
     deletes = [one for one in valid if one[1].type == "delete"]
     messages, forgotten = forget.drop(tx, [one for one in valid if one[1].type != "delete"], house.keys)
     recorded = identity.record(tx, messages, house.rules, house.keys)
+    if house.klaviyo_asks:
+        lookups.want(tx, messages, recorded.ids, house.rules, now)
     messages, late = sweeps.flag(tx, messages, recorded.ids, house.rules, house.keys)
     _leave_out(tx, late, house)
     graph = Graph(tx, house.rules)
     graph.load(recorded.changed)
     _place(tx, [one for one in messages if one.email], recorded, graph, house, entries, now)
-    log.write(tx, entries + forgotten + _learned(messages, recorded))
+    told = activity.forward(tx, messages, recorded.ids, graph, house, now)
+    log.write(tx, entries + forgotten + _learned(messages, recorded, told))
     _withdraw(tx, messages, recorded, house)
-    withdraw.waiting(tx, recorded.changed, house)
+    refusing = withdraw.waiting(tx, recorded.changed, house)
     if deletes:
         entries, freed = forget.delete(tx, deletes, house)
         log.write(tx, entries)
         recorded.changed |= freed
     recorded.changed |= acts.changed
-    held.release(tx, recorded, Graph(tx, house.rules) if deletes else graph, house, now)
+    refusing |= permission.withdrawn(messages, recorded.ids, house)
+    revise.revise(tx, acts.changed | recorded.altered | refusing, house, now)
+    known = Graph(tx, house.rules) if deletes else graph
+    held.release(tx, recorded, known, house, now)
+    backfill.release(tx, recorded.changed, recorded.seen, known, house, now)
     return bool(deletes or acts.names)
 
 
@@ -196,9 +222,14 @@ def _parcel(
     )
 
 
-def _learned(messages: Sequence[Message], recorded: identity.Recorded) -> list[log.Entry]:
+def _learned(messages: Sequence[Message], recorded: identity.Recorded, told: Mapping[int, str]) -> list[log.Entry]:
+    """Args: told is what else became of a message, if anything."""
     return [
-        log.entry(one, Outcome.LEARNED, _lesson(one), numbers=recorded.ids) for one in messages if one.email is None
+        log.entry(
+            one, Outcome.LEARNED, "; ".join(filter(None, (_lesson(one), told.get(one.inbox_id)))), numbers=recorded.ids
+        )
+        for one in messages
+        if one.email is None
     ]
 
 

@@ -17,7 +17,7 @@ from typing import Final
 import orjson
 import sqlalchemy as sa
 
-from connector import bulk, identity, log, outbox, remember, standing, stitch, tombstones
+from connector import bulk, device_links, identity, log, outbox, remember, standing, stitch, tombstones
 from connector.addressing import ids_of
 from connector.effect import Effect, Moved, Profile
 from connector.graph import Graph
@@ -50,6 +50,8 @@ def repair(
         return Effect(said="not linked: one of the two was forgotten on request, and stays so")
     if order["type"] == "link" and {_identifier(order[end]).type for end in ("left", "right")} == {"anonymous_id"}:
         return Effect(said="not linked: two browsers are never one")
+    if order["type"] == "link" and any(house.rules.is_device(order[end][0]) for end in ("left", "right")):
+        return Effect(said="not linked: a device names a browser, and never joins anybody")
     watch = _Watch(tx, house, ends | {end for pair in pairs for end in pair})
     taught: list[tuple[int, int, str]] = []
     if order["type"] == "link":
@@ -205,8 +207,9 @@ class _Watch:
         return Effect(changed=changed, before=self._profiles, after=self._people(), moved=moved)
 
     def _around(self, ids: set[int]) -> set[int]:
-        """These, all others of their components, and of a browser those who were identified on it."""
+        """These, all others of their components, and of a browser or a device those who were identified on it."""
         graph = Graph(self._tx, self._house.rules)
+        ids = ids | device_links.around(self._tx, self._house.rules, ids)
         graph.load(ids)
         browsers = [one for one in ids if one in graph.nodes and graph.nodes[one].browser]
         owners = {a for (a,) in bulk.select_by(self._tx, links, ("a_id",), "b_id", browsers)}
@@ -299,9 +302,10 @@ class _Watch:
         change = log.Change(case.inbox_id, outcome, placement.reason, ids, placement.evidence)
         log.change(self._tx, [change])
         if placement.usable:
-            outbox.readdress(self._tx, row.id, body, ids)
+            outbox.rewrite(self._tx, row.id, outbox.address(outbox.bare(body), ids, late=False))
             return "addressed_anew"
-        outbox.hold_again(self._tx, row, body, case.ids, now + self._house.hold_ms)
+        bare = orjson.dumps(outbox.bare(body)).decode()
+        outbox.hold_again(self._tx, row, bare, case.ids, now + self._house.hold_ms)
         return "held_again"
 
 

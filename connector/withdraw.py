@@ -34,22 +34,26 @@ def remove(tx: sa.Connection, spoken: Mapping[int, str | None]) -> None:
     bulk.update_rows(tx, messages, ("id",), ("outcome", "reason"), learned)
 
 
-def waiting(tx: sa.Connection, changed: Iterable[int], house: House) -> None:
-    """End what has not left yet of people one of whose identifiers refused: a refusal may come late, or by a merge."""
+def waiting(tx: sa.Connection, changed: Iterable[int], house: House) -> set[int]:
+    """End what has not left yet of people one of whose identifiers refused: a refusal may come late, or by a merge.
+
+    Returns the identifiers around, if anybody among them ever refused.
+    """
     if not house.rules.required and not house.rules.opt_out:
-        return
+        return set()
     graph = Graph(tx, house.rules)
     changed = set(changed)
     owners = {a for (a,) in bulk.select_by(tx, links, ("a_id",), "b_id", changed, "browser")}
     around = graph.members_around(changed | owners)
     if not any(map(consent.read(tx, around, house.rules).has_refused, around)):
-        return
+        return set()
     spoken = {one for (one,) in bulk.select_by(tx, mentions, ("message",), "identifier_id", around)}
     unsent = {one for (one,) in bulk.select_by(tx, deliveries, ("inbox_id",), "inbox_id", spoken, "status = 'pending'")}
     events = {one for (one,) in bulk.select_by(tx, messages, ("id",), "id", unsent, "arrived_usable is not null")}
     cases = list(log.cases(tx, events).values())
     placed = zip(cases, stitch.place(cases, graph), strict=True)
     silence(tx, [(case.inbox_id, placement.reason) for case, placement in placed if placement.withdrawn])
+    return around
 
 
 def silence(tx: sa.Connection, placed: Iterable[tuple[int, str]]) -> None:

@@ -1,4 +1,4 @@
-"""What runs beside the doors: stitching, sending, expiring, and saying that it lives.
+"""What runs beside the doors: stitching, sending, expiring, asking Klaviyo, and saying that it lives.
 
 ``Worker`` starts a thread for each and stops them cleanly: the batch under way is finished, claims are handed back.
 On SQLite it lives in the one serving process; on PostgreSQL any number of worker processes may run.
@@ -11,20 +11,25 @@ import os
 import socket
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import sqlalchemy as sa
 
-from connector import bulk, derive, held, house, identity, inbox, pipeline, queue
+from connector import backfill, bulk, derive, held, house, identity, inbox, pipeline, queue
 from connector.config import Config
 from connector.deliver import Deliverer
-from connector.destinations import segment
+from connector.destinations import Destination, segment
+from connector.destinations.klaviyo import Klaviyo
 from connector.errors import StoreUnavailable, log_failure
 from connector.house import House
+from connector.klaviyo.api import Client
+from connector.klaviyo.poll import SOURCE, Poller
+from connector.klaviyo.resolver import Resolver
 from connector.mapping import Mappings
 from connector.messages import MINUTE, Milliseconds, Stored, now_ms
 from connector.store import Store
-from connector.tables import facts, heartbeats
+from connector.tables import facts, heartbeats, leases
 
 log = logging.getLogger("connector")
 
@@ -52,10 +57,15 @@ class Worker:
         self.batch = SQLITE_BATCH if store.sqlite else BATCH
         self.house = house.build(config, mappings)
         self.name = f"{socket.gethostname()}/{os.getpid()}"
-        self.deliverer = Deliverer(store, config, segment)
         self._stop = threading.Event()
+        self.deliverers = [Deliverer(store, config, one) for one in _destinations(config, mappings)]
         loops: list[Callable[[], object]] = [self._stitch, self._expire, self._beat]
-        loops += [lambda: self.deliverer.run(self._stop)] * DELIVERY_THREADS
+        for one in self.deliverers:
+            loops += [partial(one.run, self._stop)] * DELIVERY_THREADS
+        if config.klaviyo_api_key and mappings.sources[SOURCE].poll is not None:
+            client = Client(config, stop=self._stop)  # one, for what Klaviyo allows is of an account
+            loops.append(partial(Poller(config, store, mappings, client, now=now).run, self._stop))
+            loops.append(partial(Resolver(config, store, client, now).run, self._stop))
         self._threads = [threading.Thread(target=loop, name="connector-worker", daemon=True) for loop in loops]
 
     def start(self) -> None:
@@ -63,6 +73,7 @@ class Worker:
         if self.store.sqlite:
             with self.store.writing() as tx:
                 queue.release_stale(tx, now=self.now())
+                tx.execute(sa.delete(leases))
         if adopt_rules(self.store, self.house):
             log.info(ADOPTED)
         self.beat()
@@ -80,7 +91,8 @@ class Worker:
             while thread.is_alive() and not deadline.is_set():
                 thread.join(0.05)
         timer.cancel()
-        self.deliverer.close()
+        for one in self.deliverers:
+            one.close()
 
     def wait(self, seconds: float | None = None) -> bool:
         """Sleep until stopped; False if the time ran out first."""
@@ -130,6 +142,14 @@ class Worker:
         return 0
 
 
+def _destinations(config: Config, mappings: Mappings) -> list[Destination]:
+    """What is written to. A key for Klaviyo alone reads."""
+    found: list[Destination] = [segment]
+    if Klaviyo.NAME in config.destinations:
+        found.append(Klaviyo(on_conflict=mappings.klaviyo.on_conflict))
+    return found
+
+
 def stitch_once(store: Store, house: House, now: Milliseconds, limit: int = BATCH) -> int:
     """Process one batch and return its size. A message the stages cannot stand is found by halving, and set aside."""
     with store.reading() as tx:
@@ -157,10 +177,12 @@ def stitch_once(store: Store, house: House, now: Milliseconds, limit: int = BATC
 def expire_once(store: Store, house: House, now: Milliseconds, limit: int = 500) -> int:
     """End the waiting of held events whose time is up, and return how many there were."""
     with store.reading() as tx:
-        if not held.anything_expires(tx, house, now):
-            return 0
+        events, kept = held.anything_expires(tx, house, now), backfill.anything_expires(tx, house, now)
+    if not events and not kept:
+        return 0
     with store.writing() as tx:
-        return held.expire(tx, house, now, limit)
+        n = held.expire(tx, house, now, limit) if events else 0
+        return n + (backfill.expire(tx, house, now, limit) if kept else 0)
 
 
 def knows_rules(store: Store, house: House) -> bool:
@@ -193,4 +215,5 @@ def adopt_rules(store: Store, house: House, progress: derive.Progress = derive.n
         derive.adopt(tx, house.rules, house.keys, counted)
         if pages:
             held.release_all(tx, house, now_ms())
+            backfill.release_all(tx, house, now_ms())
     return pages > 0

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import sqlalchemy as sa
 
 from connector import counters
+from connector.klaviyo import records
 from connector.messages import Json, Outcome
 from connector.operate import SOURCE as OPERATOR
 from connector.tables import inbox, inbox_todo, messages
@@ -57,13 +58,15 @@ def _messages(told: Mapping[str, int], waiting: int, unread: int) -> dict[str, J
 def _waiting(tx: sa.Connection) -> tuple[int, int]:
     """Messages that nobody has taken, and those of them that nobody has ever read (the others are tried again).
 
-    Only the backlog is looked at, which is short or a problem. What an operator said is nobody's message.
+    Only the backlog is looked at, which is short or a problem. What an operator said is nobody's message, and neither
+    is what Klaviyo's API told of a profile.
     """
     one = inbox_todo.c.inbox_id
     # Looked up row by row: joined, SQLite would rather walk the whole inbox by its index.
-    source = sa.select(inbox.c.source).where(inbox.c.id == one).scalar_subquery()
+    record = sa.and_(inbox.c.source == records.SOURCE, inbox.c.message_id.startswith(records.PREFIX))
+    counts = sa.select(sa.and_(inbox.c.source != OPERATOR, sa.not_(record))).where(inbox.c.id == one).scalar_subquery()
     read_before = sa.select(messages.c.id).where(messages.c.id == one).scalar_subquery()
-    told = sa.select(sa.func.count(), sa.func.count(read_before)).select_from(inbox_todo).where(source != OPERATOR)
+    told = sa.select(sa.func.count(), sa.func.count(read_before)).select_from(inbox_todo).where(counts)
     waiting, again = tx.execute(told).one()
     return waiting, waiting - again
 
