@@ -97,7 +97,7 @@ def test_help_lists_every_command_and_each_has_an_example(run: Run) -> None:
     listed = run("--help").stdout
     names = [
         "demo", "serve", "migrate", "web", "worker", "check", "log", "explain", "profile", "held", "dead", "export",
-        "import", "link", "unlink", "forget", "retry", "rebuild", "mappings",
+        "import", "link", "unlink", "forget", "retry", "rebuild", "mappings", "klaviyo",
     ]  # fmt: skip
     assert sorted(main.commands) == sorted(names)
     for name in names:

@@ -285,6 +285,6 @@ def _channels(recent: list[Any], mappings: Mappings | None) -> Iterator[Finding]
             name = mappings.sources[vendor].name if mappings and vendor in mappings.sources else vendor
             yield Finding(
                 "warn",
-                f"{name} comes by two channels, its own webhook and Segment's source: one counts, one is evidence only",
+                f"{name} comes by two channels, its own and Segment's source: one counts, one is evidence only",
                 f"keep one of them, or choose with `channel` in mappings/sources/{vendor}.toml",
             )

@@ -13,6 +13,7 @@ from connector.cli.exporting import export
 from connector.cli.forgetting import forget
 from connector.cli.frame import Commands
 from connector.cli.importing import import_
+from connector.cli.klaviyo import klaviyo
 from connector.cli.log import log
 from connector.cli.mappings import mappings
 from connector.cli.operating import retry
@@ -25,7 +26,7 @@ SECTIONS = {
     "Run": (demo, serve, migrate, web, worker),
     "Look": (check, log, explain, profile, held, dead, export),
     "Change": (import_, link, unlink, forget, retry, rebuild),
-    "Adapt": (mappings,),
+    "Adapt": (mappings, klaviyo),
 }
 
 

@@ -16,17 +16,19 @@ MARKS: Final = {"ok": ("✓", "green"), "off": ("·", None), "warn": ("!", "yell
 
 
 @click.command()
+@click.option("--offline", is_flag=True, help="Do not ask Klaviyo what the key may do.")
 @json_option
-def check(as_json: bool) -> None:
+def check(offline: bool, as_json: bool) -> None:
     """Look at configuration, database, keys, sources and deliveries; status 1 if something is broken.
 
     \b
-    Example:
+    Examples:
       connector check
+      connector check --offline
     """
     from connector.cli import show
 
-    found = list(_findings())
+    found = list(_findings(offline=offline))
     broken = any(one["level"] == "error" for one in found)
     if as_json:
         show.as_json({"ok": not broken, "findings": found})
@@ -40,11 +42,11 @@ def check(as_json: bool) -> None:
         raise SystemExit(1)
 
 
-def _findings() -> Iterator[dict[str, Any]]:
+def _findings(*, offline: bool) -> Iterator[dict[str, Any]]:
     from dataclasses import asdict
 
     from connector import answers
-    from connector.cli import env_file, opening
+    from connector.cli import env_file, klaviyo_client, opening
     from connector.messages import now_ms
     from connector.store import open_store
 
@@ -59,6 +61,8 @@ def _findings() -> Iterator[dict[str, Any]]:
     store = open_store(config.database_url, read_only=True) if there else None
     try:
         for finding in answers.check(config, store, now_ms()):
+            yield asdict(finding)
+        for finding in klaviyo_client.findings(config, store, offline=offline):
             yield asdict(finding)
         yield from _misspelt(env_file.misspelt(env_file.named_by_mappings(config)))
     finally:
