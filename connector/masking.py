@@ -35,9 +35,9 @@ def without_tokens(body: str, rules: Rules) -> str:
     keys |= {name for one in rules.tokens for name in (one.name, *one.external_ids)}
     try:
         told = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        hidden = _hidden(told, names, keys)
+    except (orjson.JSONDecodeError, RecursionError):
         return urls.masked(body, names)
-    hidden = _hidden(told, names, keys)
     return body if hidden == told else orjson.dumps(hidden).decode()
 
 
@@ -49,7 +49,8 @@ def _hidden(value: Json, names: frozenset[str], keys: set[str]) -> Json:
     if not isinstance(value, dict):
         return value
     found = {name: urls.HIDDEN if name in keys and one else _hidden(one, names, keys) for name, one in value.items()}
-    if value.get("type") in keys and value.get("id"):  # one of context.externalIds
+    kind = value.get("type")
+    if isinstance(kind, str) and kind in keys and value.get("id"):  # one of context.externalIds
         found["id"] = urls.HIDDEN
     return found
 

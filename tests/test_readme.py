@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,6 +152,48 @@ def test_what_the_readme_says_to_type_for_a_repair_can_be_meant(
     for line in typed:
         done = CliRunner().invoke(main, [*shlex.split(line, comments=True), *([] if "explain" in line else ["--yes"])])
         assert done.exit_code in (0, 1), done.output
+
+
+def test_what_the_readme_says_to_type_for_klaviyo_can_be_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a key each of them asks for one, with no complaint about the command line."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CONNECTOR_SECRET", "a secret of the tests")
+    typed = re.findall(
+        r"^(klaviyo .+)$", "\n".join(re.findall(r"^connector (.+)$", README, re.MULTILINE)), re.MULTILINE
+    )
+    assert len(typed) == 6
+    for line in typed:
+        done = CliRunner().invoke(main, shlex.split(line, comments=True))
+        assert (done.exit_code, "KLAVIYO_API_KEY" in done.stderr) == (1, True), done.output
+
+
+def test_every_command_for_klaviyo_is_documented() -> None:
+    from connector.cli.klaviyo import klaviyo
+
+    assert {name for name in klaviyo.commands if f"`connector klaviyo {name}" not in README} == set()
+
+
+def test_the_table_of_calls_says_what_the_shipped_mapping_makes_of_them() -> None:
+    section = README[README.index("### What Klaviyo is told") : README.index("### What is read of Klaviyo")]
+    rows = [line.split("|")[1:3] for line in section.splitlines() if line.startswith("| ")]
+    told: dict[str, str] = {}
+    for calls, metrics in rows:
+        told |= zip(re.findall(r"[*`]([\w ]+)[*`]", calls), re.findall(r"\*([\w ]+)\*", metrics), strict=False)
+    text = (resources.shipped_mappings() / "destinations" / "klaviyo.toml").read_text(encoding="utf-8")
+    made = {}
+    for event in tomllib.loads(text)["events"]:
+        if isinstance(event["metric"], str):
+            first = re.search(r'event = "([^"]+)"|type = "(page|screen)"', event["subscribe"])
+            assert first
+            made[first[1] or first[2]] = event["metric"]
+    assert told == made
+
+
+def test_every_link_within_the_readme_leads_somewhere() -> None:
+    headings = re.findall(r"^#+ (.+)$", README, re.MULTILINE)
+    slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    anchors = slugs | set(re.findall(r'<a id="([^"]+)"', README))
+    assert set(re.findall(r"\]\(#([^)]+)\)", README)) - anchors == set()
 
 
 @pytest.mark.slow

@@ -215,3 +215,10 @@ def test_no_call_is_an_error(value: Any) -> None:
     )
     landings.landed(told, RULES, KEYS, [])
     urls.stripped_call(told, RULES)
+
+
+@pytest.mark.parametrize(
+    "body", ['{"type":{"a":1},"id":"x"}', '{"type":["a"],"id":"x"}', '{"a":' * 900 + "1" + "}" * 900]
+)
+def test_what_is_shown_of_a_strange_body_is_that_body(body: str) -> None:
+    assert without_tokens(body, RULES) == body

@@ -149,7 +149,7 @@ def test_a_groups_traits_are_the_groups(house: House) -> None:
 
 
 def test_a_vendors_unlisted_word_is_kept_and_ignored(house: House) -> None:
-    payload = {"topic": "event:klaviyo.subscribed_to_list", "external_id": "e", "payload": {"data": {}}}
+    payload = {"topic": "event:klaviyo.opened_push", "external_id": "e", "payload": {"data": {}}}
     message = validate.read(stored(payload, source="klaviyo"), house.reader)
     assert message.email is not None
     assert message.email.ignored == mapped.UNLISTED

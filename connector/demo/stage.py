@@ -1,4 +1,4 @@
-"""Where the story is played: a real connector in a process of its own, a stand-in for Segment, and their secrets."""
+"""Where the story is played: a real connector in a process of its own, between stand-ins for Segment and Klaviyo."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import TracebackType
@@ -19,16 +19,34 @@ import orjson
 
 import connector
 from connector.config import DEFAULTS
-from connector.demo.klaviyo import post_system_webhook
+from connector.demo import klaviyo_standin
+from connector.demo.klaviyo_standin import KlaviyoStandIn
+from connector.demo.klaviyo_standin.history import KLAVIYO
 from connector.demo.segment import SegmentStandIn, post_webhook
 from connector.errors import ConnectorError
-from connector.messages import now_ms
+from connector.messages import Milliseconds, now_ms
 from connector.resources import shipped_mappings
 
 PATIENCE_SECONDS: Final = 15.0
 END_SECONDS: Final = 20.0
 KEPT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
 """What the connector's process gets of our own environment: none of the user's settings."""
+
+MAILED: Final = {
+    "Email Delivered": "Received Email",
+    "Email Opened": "Opened Email",
+    "Email Link Clicked": "Clicked Email",
+}
+"""What Klaviyo itself calls what Segment calls so."""
+
+COUNTED: Final = {
+    'channel = "auto"': 'channel = "segment"',
+    'every = "60s"': 'every = "5s"',
+    'overlap = "10m"': 'overlap = "1d"',
+    "history_counts = false": "history_counts = true",
+}
+"""Klaviyo's mails are told of by two channels in the demo; the one that breaks them is the one to be counted. The other
+is asked more often, and further back, because the story happens in seconds and tells of hours."""
 
 Event = dict[str, Any]
 Found = TypeVar("Found")
@@ -48,9 +66,9 @@ class Stage:
         self.url = f"http://127.0.0.1:{self.port}"
         self.token = secrets.token_urlsafe(18)
         self.shared_secret = secrets.token_hex(20)
-        self.klaviyo_secret = secrets.token_hex(20)
-        write_key = secrets.token_urlsafe(18)
+        write_key, klaviyo_key = secrets.token_urlsafe(18), f"pk_{secrets.token_hex(17)}"
         self.segment = SegmentStandIn(write_key)
+        self.klaviyo = KlaviyoStandIn(klaviyo_key)
         self._environment = {
             **{name: os.environ[name] for name in KEPT if name in os.environ},
             **dict.fromkeys(DEFAULTS, ""),
@@ -61,17 +79,22 @@ class Stage:
             "MAPPINGS": str(folder / "mappings"),
             "CONNECTOR_SECRET": secrets.token_hex(32),
             "SEGMENT_SHARED_SECRETS": self.shared_secret,
-            "KLAVIYO_WEBHOOK_SECRETS": self.klaviyo_secret,
             "INSPECTOR_TOKENS": self.token,
             "SEGMENT_WRITE_KEY": write_key,
             "SEGMENT_API_URL": self.segment.url,
+            "DESTINATIONS": "segment,klaviyo",
+            "KLAVIYO_API_KEY": klaviyo_key,
+            "KLAVIYO_API_URL": self.klaviyo.url,
         }
         self._log: IO[bytes] | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Stage:
-        _count_klaviyo_by_segment(self.folder / "mappings")
+        _write_mappings(self.folder / "mappings")
         self.segment.__enter__()
+        self.klaviyo.__enter__()
+        for metric in MAILED.values():  # an account that has mailed before; the connector looks for new ones every hour
+            self.klaviyo.account.history.metric(metric, KLAVIYO, now_ms())
         try:
             self._start()
             self._until(self._ready, "the connector did not get ready")
@@ -92,11 +115,9 @@ class Stage:
         if status != 200:
             raise ConnectorError(f"the connector refused Segment's webhook with {status}: {answer.decode()}")
 
-    def klaviyo_sends(self, events: list[Event]) -> None:
-        """Klaviyo's system webhook delivers."""
-        status, answer = post_system_webhook(f"{self.url}/webhooks/klaviyo", events, self.klaviyo_secret, now_ms())
-        if status != 200:
-            raise ConnectorError(f"the connector refused Klaviyo's webhook with {status}: {answer.decode()}")
+    def klaviyo_mails(self, to: str, event: str, at: Milliseconds) -> str:
+        """What becomes of a mail, for whoever asks Klaviyo's API; the id of the event there."""
+        return self.klaviyo.mail(to, MAILED[event], at).id
 
     def decided(self, message_id: str, *, unless: str = "waiting") -> Event:
         """What the API says about a message, as soon as its outcome is another than ``unless``."""
@@ -117,6 +138,29 @@ class Stage:
         if not self.segment.wait_until(arrived, PATIENCE_SECONDS):
             raise ConnectorError(f"Segment never got {outgoing}")
         return next(event for event in self.segment.accepted if event["messageId"] == outgoing)
+
+    def reached_klaviyo(self, message_ids: Iterable[str]) -> list[klaviyo_standin.Event]:
+        """What Klaviyo got for calls of the site: the events as the stand-in keeps them, in their order."""
+        wanted = set(message_ids)
+
+        def found(klaviyo: KlaviyoStandIn) -> list[klaviyo_standin.Event]:
+            return sorted((one for one in klaviyo.events if one.unique_id in wanted), key=lambda one: one.place)
+
+        if not self.klaviyo.wait_until(lambda klaviyo: len(found(klaviyo)) >= len(wanted), PATIENCE_SECONDS):
+            raise ConnectorError(f"Klaviyo never got all of {', '.join(sorted(wanted))}")
+        return found(self.klaviyo)
+
+    def labelled_at_klaviyo(self, external_id: str) -> klaviyo_standin.Profile:
+        """The profile that has this External ID at Klaviyo, as soon as one has."""
+
+        def labelled(klaviyo: KlaviyoStandIn) -> bool:
+            return klaviyo.profile("external_id", external_id) is not None
+
+        if not self.klaviyo.wait_until(labelled, PATIENCE_SECONDS):
+            raise ConnectorError(f"no profile at Klaviyo ever got the External ID {external_id}")
+        profile = self.klaviyo.profile("external_id", external_id)
+        assert profile is not None  # noqa: S101 - it has just been there, and nothing takes it away
+        return profile
 
     def stats(self) -> Event:
         found = self._get("/api/stats")
@@ -151,6 +195,7 @@ class Stage:
                 self._process.stdin.close()
             if self._log is not None:
                 self._log.close()
+            self.klaviyo.__exit__(None, None, None)
             self.segment.__exit__(None, None, None)
 
     def _ready(self) -> bool | None:
@@ -188,12 +233,16 @@ class Stage:
         return " / ".join(lines[-3:]) or "it said nothing"
 
 
-def _count_klaviyo_by_segment(folder: Path) -> None:
-    """Klaviyo's events arrive by two channels in the demo; the one that breaks them is the one to be counted."""
-    shipped = (shipped_mappings() / "sources" / "klaviyo.toml").read_text(encoding="utf-8")
-    (folder / "sources").mkdir(parents=True)
-    ours = shipped.replace('channel = "auto"', 'channel = "segment"', 1)
-    (folder / "sources" / "klaviyo.toml").write_text(ours, encoding="utf-8")
+def _write_mappings(folder: Path) -> None:
+    """What differs from the shipped files, which stand for the rest."""
+    ours = (shipped_mappings() / "sources" / "klaviyo.toml").read_text(encoding="utf-8")
+    for shipped, wanted in COUNTED.items():
+        if ours.count(shipped) != 1:
+            raise ConnectorError(f"sources/klaviyo.toml does not say {shipped} once, which the demo replaces")
+        ours = ours.replace(shipped, wanted)
+    for name, text in (("sources", ours), ("destinations", "[backfill]\nenabled = true\n")):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "klaviyo.toml").write_text(text, encoding="utf-8")
 
 
 def _free_port() -> int:

@@ -1,23 +1,26 @@
 """The story of design §1, played: who does what, what arrives at the connector, and what leaves it.
 
 Nothing is invented on the way out: every line about a decision or a delivery says what the connector's own API
-answered and what the stand-in for Segment got.
+answered, what the stand-in for Segment got, and what the one for Klaviyo holds.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import click
 
-from connector.demo import klaviyo
+from connector.demo import holdings
 from connector.demo.stage import Event, Stage
-from connector.messages import MINUTE, SECOND, Milliseconds, iso, now_ms
+from connector.errors import ConnectorError
+from connector.messages import MINUTE, SECOND, Milliseconds, Outcome, iso, now_ms
 
 PROJECT: Final = "sHoPdEmO01"
 WIDTH: Final = 20
+NOTHING: Final = "nothing to link"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +30,13 @@ class Person:
     name: str
     email: str
     browser: str
-    klaviyo_profile: str
 
 
-JANE: Final = Person("Jane", "jane@mail.example", "7f3a9c52-1d0e-4b7a-9a57-0c6f2e8b1d44", "01JDEMO0000000000000000001")
-TOM: Final = Person("Tom", "tom@mail.example", "b81e4d07-5a3c-4f69-8d21-9e70c4a6f3b2", "01JDEMO0000000000000000002")
-KIM: Final = Person("Kim", "kim@mail.example", "c41d7f98-2b6a-4e05-b3f4-61a8d0957e2c", "01JDEMO0000000000000000003")
-SAM: Final = Person("Sam", "sam@mail.example", "", "01JDEMO0000000000000000004")
+JANE: Final = Person("Jane", "jane@mail.example", "7f3a9c52-1d0e-4b7a-9a57-0c6f2e8b1d44")
+TOM: Final = Person("Tom", "tom@mail.example", "b81e4d07-5a3c-4f69-8d21-9e70c4a6f3b2")
+KIM: Final = Person("Kim", "kim@mail.example", "c41d7f98-2b6a-4e05-b3f4-61a8d0957e2c")
+SAM: Final = Person("Sam", "sam@mail.example", "")
+LEE: Final = Person("Lee", "", "e90b35c1-7d24-4c8f-b1e6-2f5a9d7c6038")
 USER_ID: Final = "user-1042"
 
 
@@ -45,6 +48,9 @@ class Story:
         self._begin = now_ms() - 180 * MINUTE
         self._numbers: dict[str, int] = {}
         self._chapters = 0
+        self._visits: dict[Person, list[str]] = {}
+        self._mailed: list[str] = []
+        self._copies = 0
 
     def play(self) -> None:
         """All of it, in order. Raises: ConnectorError if something does not become true."""
@@ -52,23 +58,26 @@ class Story:
         self._own_form()
         self._popup()
         first = self._emails_come_back()
-        self._the_other_channel()
         self._signup()
         self._somebody_late(first)
+        self._the_other_channel()
         self._sum()
 
     # -- chapters -----------------------------------------------------------------------------------------------------
 
     def _browsing(self) -> None:
-        self._chapter("Jane browses the shop. Nobody knows who she is.")
+        self._chapter("Jane browses the shop, and so does Lee. Nobody knows who they are.")
         self._site_sends(
             self._call("page", 0, JANE, name="Home"),
             self._call("track", 1, JANE, event="Product Viewed", properties={"sku": "LAMP-7"}),
+            self._call("page", 2, LEE, name="Home"),
         )
 
     def _own_form(self) -> None:
-        self._chapter("She leaves her address in the shop's own form, and goes on browsing anonymously.")
+        self._chapter("Jane leaves her address in the shop's form. What she did before lands on her Klaviyo profile.")
         self._site_sends(self._call("identify", 5, JANE, traits={"email": JANE.email}))
+        self._at_klaviyo(JANE)
+        self._aside("She goes on browsing anonymously.")
         self._site_sends(self._call("page", 6, JANE, name="Lamps"))
 
     def _popup(self) -> None:
@@ -77,6 +86,7 @@ class Story:
             self._call("page", 10, TOM, name="Home"),
             self._call("identify", 11, TOM, traits={"email": TOM.email}),
         )
+        self._at_klaviyo(TOM)
 
     def _emails_come_back(self) -> list[str]:
         self._chapter("Klaviyo mails them, and Kim and Sam, whom the site has never seen. Segment's Klaviyo source")
@@ -94,18 +104,14 @@ class Story:
         self._came_back(sent)
         return [event["messageId"] for event in sent if _address(event) == KIM.email]
 
-    def _the_other_channel(self) -> None:
-        self._chapter("Klaviyo's own webhook tells of the openings too. Each counts once: here by Segment's source,")
-        self._aside("so this copy is evidence only (channel in mappings/sources/klaviyo.toml decides).")
-        events = [self._webhook_event(person, at) for person, at in ((JANE, 41), (TOM, 55))]
-        self._stage.klaviyo_sends(events)
-        for person, event in zip((JANE, TOM), events, strict=True):
-            told = self._stage.decided(event["external_id"])
-            self._line("Opened Email", f"profile …{person.klaviyo_profile[-6:]}", _outcome(told), dim=True)
-
     def _signup(self) -> None:
         self._chapter("Jane signs up. From now on her email events carry her userId as well.")
+        before = self._stage.klaviyo.profile("email", JANE.email)
         self._site_sends(self._call("identify", 90, JANE, userId=USER_ID, traits={"email": JANE.email}))
+        labelled = self._stage.labelled_at_klaviyo(USER_ID)
+        if before is None or (labelled.id, labelled.email) != (before.id, JANE.email):
+            raise ConnectorError("Jane's userId became the External ID of another profile than hers")
+        self._line("At Klaviyo", JANE.email, click.style(f"External ID {USER_ID}, on the same profile", fg="green"))
         self._came_back([self._email("Email Opened", 100, JANE)])
 
     def _somebody_late(self, waiting: Sequence[str]) -> None:
@@ -114,12 +120,24 @@ class Story:
             self._call("page", 120, KIM, name="Home"),
             self._call("identify", 121, KIM, traits={"email": KIM.email}),
         )
+        self._at_klaviyo(KIM)
         for message_id in waiting:
             told = self._stage.decided(message_id, unless="held")
             self._left(told["message"]["event"], KIM.email, told)
         self._aside("Sam's stays held for 72 hours, then leaves under an opaque id, to be joined should Sam turn up.")
 
+    def _the_other_channel(self) -> None:
+        self._chapter(
+            "Klaviyo's API, asked every 5 seconds here, tells of the same mails. Each counts once: by Segment's"
+        )
+        self._aside("source, so this copy is evidence only (channel in mappings/sources/klaviyo.toml decides).")
+        outcomes = Counter(_outcome(self._stage.decided(one)) for one in self._mailed)
+        self._copies = outcomes[Outcome.IGNORED]
+        became = ", ".join(f"{n} {outcome}" for outcome, n in outcomes.items())
+        self._line("Email events", f"{len(self._mailed)} read from Klaviyo", became, dim=True)
+
     def _sum(self) -> None:
+        self._stage.reached_klaviyo(one for person in (JANE, TOM, KIM) for one in self._visits[person])
         stats = self._stage.stats()
         emails, rate = stats["email_events"], stats["orphan_rate"]
         click.echo()
@@ -130,10 +148,13 @@ class Story:
         )
         click.echo(
             f"  {emails['total']} email events: {emails['stitched']} stitched at once, {emails['stitched_late']} late,"
-            f" {emails['held']} held; {emails['ignored']} copies by the other channel, not counted again."
+            f" {emails['held']} held; {self._copies} copies by the other channel, not counted again."
         )
         dropped = len(self._stage.segment.dropped)
         click.echo(f"  Segment got {len(self._stage.segment.accepted)} events and dropped {dropped}.")
+        click.echo()
+        for line in holdings.told(self._stage.klaviyo, stats["outbox"]["klaviyo"]):
+            click.echo(f"  {line}")
 
     # -- what is sent -------------------------------------------------------------------------------------------------
 
@@ -145,7 +166,14 @@ class Story:
             ids += [call["traits"]["email"]] if call.get("traits") else []
             ids += [call["userId"]] if call["userId"] else []
             name = call.get("event") or f"{call['type']} {call.get('name', '')}".strip()
-            self._line(name, ", ".join(ids), told["decision"]["reason"], dim=True)
+            self._reasoned(name, ", ".join(ids), told["decision"]["reason"])
+
+    def _at_klaviyo(self, person: Person) -> None:
+        """What somebody did on the site until now, as Klaviyo has it."""
+        arrived = self._stage.reached_klaviyo(self._visits[person])
+        self._line(
+            "At Klaviyo", person.email, click.style(", ".join(holdings.visit(one) for one in arrived), fg="green")
+        )
 
     def _came_back(self, events: Iterable[Event]) -> None:
         """Broken events go in; each line says under which ids Segment got them back, or why not yet."""
@@ -168,9 +196,12 @@ class Story:
     def _call(self, kind: str, minute: int, person: Person, **more: Any) -> Event:
         """A call of the shop's site as Segment's webhook destination passes it on."""
         at = self._begin + minute * MINUTE
+        message_id = self._id(f"ajs-next-{at}")
+        if kind != "identify":
+            self._visits.setdefault(person, []).append(message_id)
         return {
             "type": kind,
-            "messageId": self._id(f"ajs-next-{at}"),
+            "messageId": message_id,
             "anonymousId": person.browser,
             "userId": None,
             **more,
@@ -191,6 +222,7 @@ class Story:
         Source: https://segment.com/docs/connections/sources/catalog/cloud-apps/klaviyo/
         """
         at = self._begin + minute * MINUTE
+        self._mailed.append(self._stage.klaviyo_mails(person.email, event, at))
         return {
             "type": "track",
             "event": event,
@@ -205,11 +237,6 @@ class Story:
             "projectId": "kLaViYoSrC",
             "version": 2,
         }
-
-    def _webhook_event(self, person: Person, minute: int) -> Event:
-        properties = {"Recipient Email Address": person.email, "Subject": "New lamps", "$message": "01JMAIL01"}
-        at: Milliseconds = self._begin + minute * MINUTE
-        return klaviyo.event("opened_email", self._id("4L3cw"), person.klaviyo_profile, at, properties)
 
     def _id(self, stem: str) -> str:
         self._numbers[stem] = self._numbers.get(stem, 0) + 1
@@ -229,6 +256,13 @@ class Story:
         pad = " " * max(0, 36 - len(click.unstyle(arrived)))
         arrow = click.style("→", dim=True)
         click.echo(f"   {name.ljust(WIDTH)}{arrived}{pad}  {arrow}  {click.style(became, dim=dim or None)}")
+
+    def _reasoned(self, name: str, arrived: str, reason: str) -> None:
+        """A line about a call of the site, with the connector's own reason; what does not fit goes below."""
+        said = [one for one in reason.split("; ") if one != NOTHING] or [NOTHING]
+        self._line(name, arrived, said[0], dim=True)
+        for more in said[1:]:
+            self._line("", "", more, dim=True)
 
 
 def introduce(stage: Stage) -> None:
