@@ -27,7 +27,7 @@ MOST: Final = 1_000
 
 LANDINGS: Final = """
     select l.profile_id, l.browser_id, min(l.at) from {{asked}} q
-    join links k on k.a_id = q.id and k.kind = 'clicked' and k.stands and not k.apart
+    join links k on k.a_id = q.id and k.kind = 'clicked' and k.browser and k.stands and not k.apart
     join landings l on l.browser_id = k.b_id and l.profile_id = k.a_id
     where not exists (select 1 from landings e where e.token = l.token and e.browser_id = l.browser_id and e.at < l.at)
     and not exists (select 1 from machine_clicks m where m.identifier_id in ({machines})
@@ -78,9 +78,8 @@ def owners(graph: Graph, asked: Sequence[tuple[int, Milliseconds]]) -> list[Addr
     """Whose each browser is at a time if only clicks are asked: the addressee of its latest landing at or before it,
     else of its first after. Under the same guards; what a site or server call says of a browser goes before this.
     """
-    rows = bulk.select_by(
-        graph.tx, links, ("a_id", "b_id"), "b_id", {one for one, _ in asked}, f"kind = 'clicked' and {COUNTS}"
-    )
+    counts = f"kind = 'clicked' and browser and {COUNTS}"
+    rows = bulk.select_by(graph.tx, links, ("a_id", "b_id"), "b_id", {one for one, _ in asked}, counts)
     landed: dict[int, set[int]] = {}
     for a, browser in rows:
         landed.setdefault(browser, set()).add(a)

@@ -34,13 +34,30 @@ class Landed(NamedTuple):
     token: str
 
 
-def landed(call: Mapping[str, Json], rules: Rules, keys: Keys, notes: list[str]) -> tuple[Landed, ...]:
-    """Whom a call of the site names by its URL, by tokens and by cookies; each once."""
+def landed(
+    call: Mapping[str, Json], rules: Rules, keys: Keys, notes: list[str], *, named: bool = False
+) -> tuple[Landed, ...]:
+    """Whom a call of the site names by its URL, by tokens and by cookies; each once.
+
+    Args: named, the call itself says who it is. A URL does not overrule that, and of several that it declares only the
+    strongest is believed: the others are hints.
+    """
     found = dict.fromkeys(_by_url(call, rules, keys))
     if rules.tokens:
         found |= dict.fromkeys(_handed_over(call, rules, keys))
         found |= dict.fromkeys(_by_cookie(call, rules, keys, notes))
-    return tuple(found)[:MOST]
+    first = tuple(found)[:MOST]
+    declared = [one.identifier for one in first if one.kind == Kind.DECLARED]
+    believed = None if named or not declared else min(declared, key=rules.strength)
+    return tuple(dict.fromkeys(_hint(one) if _overruled(one, believed) else one for one in first))
+
+
+def _overruled(one: Landed, believed: Identifier | None) -> bool:
+    return one.kind == Kind.DECLARED and one.identifier != believed
+
+
+def _hint(one: Landed) -> Landed:
+    return one._replace(kind=Kind.HINTED)
 
 
 def joined(links: Links, browser: Identifier, clicks: Sequence[Landed], rules: Rules) -> Links:

@@ -109,6 +109,10 @@ def opened(*, in_memory: bool = False) -> Iterator[sa.Connection]:
 # -- what hangs together --------------------------------------------------------------------------------------------
 
 
+LANDED: Final = "(browser or kind = 'clicked')"
+"""What may have landed: also what turned out to be an email's hash, for it may have carried a token first."""
+
+
 def around(tx: sa.Connection, ids: Iterable[int], until: Milliseconds, rules: Rules) -> set[int]:
     """The identifiers that an answer about these may depend on, at any time up to one.
 
@@ -117,7 +121,7 @@ def around(tx: sa.Connection, ids: Iterable[int], until: Milliseconds, rules: Ru
     """
     people = _people(tx, set(ids), until, rules)
     browsers = bulk.select_by(
-        tx, links, ("b_id",), "a_id", people, f"browser order by first_at desc limit {BROWSERS:d}"
+        tx, links, ("b_id",), "a_id", people, f"{LANDED} order by first_at desc limit {BROWSERS:d}"
     )
     attached = {b for (b,) in browsers} | set(ids)
     attached |= device_links.reach(tx, rules, people | attached, until)

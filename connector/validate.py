@@ -89,7 +89,9 @@ def _segment_message(stored: Stored, call: Mapping[str, Json], reader: Reader) -
     carried = () if platform else evidence.people(identifiers, rules)
     declared = call["type"] == "identify" and carried
     browser = next((one for one in identifiers if one.type == "anonymous_id"), None)
-    clicks = landings.landed(call, rules, reader.keys, notes) if browser and not platform else ()
+    named = any(one != browser for one in carried)
+    landed = browser is not None and not platform
+    clicks = landings.landed(call, rules, reader.keys, notes, named=named) if landed else ()
     return _message(
         stored,
         urls.stripped_call(call, rules),

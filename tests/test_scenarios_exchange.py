@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from connector import clicks
 from connector.graph import Graph
+from connector.house import House
 from connector.keys import Keys
 from connector.klaviyo import records
 from connector.messages import Identifier, Received
@@ -263,15 +264,36 @@ def test_a_cookie_that_is_none_is_a_note_and_an_unidentified_one_teaches_nothing
 # -- addresses in URLs and cookies ------------------------------------------------------------------------------------
 
 
-def test_the_platforms_own_test_of_a_set_up_works_once_utm_email_is_declared(store: Store) -> None:
-    declared = SHIPPED.replace('type = "email"\nkind = "hinted"\n\n', 'type = "email"\nkind = "declared"\n\n', 1)
+def declaring() -> House:
+    """A house that believes an address in a URL."""
+    declared = SHIPPED.replace('type = "email"\nkind = "hinted"', 'type = "email"\nkind = "declared"')
     assert declared != SHIPPED
-    scene = Scene(store, streams.house((), (), (("identity.toml", declared),)))
+    return streams.house((), (), (("identity.toml", declared),))
+
+
+def test_the_platforms_own_test_of_a_set_up_works_once_utm_email_is_declared(store: Store) -> None:
+    scene = Scene(store, declaring())
     event = klaviyo(50, JANE, "P")
     reload = page(10, "tester", context={"page": {"url": "https://shop.test/?utm_email=jane%40x.test"}})
     scene.happens(reload, event)
     assert scene.visitor(event) == (None, "tester", JANE, False)
     assert scene.owner(browser("tester"), 50) == {JANE, "P"}
+
+
+def test_who_is_signed_in_is_not_overruled_by_an_address_in_a_url(store: Store) -> None:
+    scene = Scene(store, declaring())
+    hers, his = klaviyo(50, JANE, "P"), klaviyo(51, JOE, "Q")
+    url = {"page": {"url": "https://shop.test/?utm_email=joe%40x.test"}}
+    scene.happens(identify(10, "B", "u1", JANE, context=url), hers, his)
+    assert (scene.visitor(hers), scene.visitor(his)) == (("u1", "B", JANE, False), (None, None, None, False))
+
+
+def test_of_two_addresses_in_a_url_one_is_believed_whichever_was_known_before(store: Store) -> None:
+    scene = Scene(store, declaring())
+    both = {"page": {"search": "?utm_email=joe%40x.test&_ke=amFuZUB4LnRlc3Q"}}
+    known = page(5, "other", context={"page": {"search": "?utm_email=joe%40x.test"}})
+    scene.happens(known, page(10, "B", context=both))
+    assert scene.owner(browser("B"), 50) == {JANE}
 
 
 @pytest.mark.parametrize(

@@ -287,7 +287,7 @@ def exchanges() -> Elements:
     """Links whose tokens only the platform can resolve, landings before and after its answers, forwarded mails, several
     browsers and machines; and people of whom a platform's records say different things.
     """
-    browsers, emails = st.sampled_from(["B1", "B1", "B2"]), st.sampled_from([A, B, None])
+    browsers, emails = st.sampled_from(["B1", "B1", "B2", md5(A)]), st.sampled_from([A, B, None])
     whose = st.sampled_from(PEOPLE)
     landing = st.builds(_exchanged, DAYS, browsers, st.sampled_from(["url", "url", "cookie", "external"]), TOKENS)
     return st.one_of(
