@@ -28,6 +28,7 @@ from connector.permission import REFUSED
 from connector.whose import Customer, Visit
 
 NAME: Final = "klaviyo"
+REFUSED_THERE: Final = "not for Klaviyo: it refused their profile, as the dead letters say; tried again after a day"
 BEFORE: Final = "not for Klaviyo: it was before they were known ([backfill] keeps such events)"
 
 
@@ -88,23 +89,29 @@ def _send(
     tx: sa.Connection, found: Sequence[tuple[_Call, Who]], graph: Graph, house: House, now: Milliseconds
 ) -> dict[int, str]:
     assert house.klaviyo is not None  # noqa: S101 - the caller asked
-    parcels = []
-    for one, who in found:
-        for draft in one.events:
-            late = one.customer.before and house.klaviyo.backfill.flag
-            body = calls.address(draft.body, mirror.of_event(who), backfill=late)
-            parcels.append(backfill.parcel(one.message, draft, PENDING, now, body))
     occasions = [
         Occasion(one.message, one.call, one.customer, who, one.visit.browser)
         for one, who in found
         if not one.customer.guessed  # that is no reason to change a profile
     ]
     news = mirror.profiles(tx, occasions, graph, house, now)
+    refused = mirror.refused(tx, [one.customer for one, _ in found], now)
+    parcels = []
+    for one, who in found:
+        late = one.customer.before and house.klaviyo.backfill.flag
+        for draft in one.events if one.customer.turn not in refused else ():
+            body = calls.address(draft.body, mirror.of_event(who), backfill=late)
+            parcels.append(backfill.parcel(one.message, draft, PENDING, now, body, subject=one.customer.turn))
     outbox.add(tx, NAME, [*news.parcels, *parcels], now)
     if news.renamed:
         revise.revise(tx, news.renamed, house, now)
     told = {parcel.inbox_id for parcel in news.parcels}
-    return {one.message.inbox_id: _said(one, one.message.inbox_id in told) for one, _ in found}
+    return {
+        one.message.inbox_id: REFUSED_THERE
+        if one.customer.turn in refused and one.events
+        else _said(one, one.message.inbox_id in told)
+        for one, _ in found
+    }
 
 
 def _said(one: _Call, news: bool) -> str:

@@ -73,10 +73,11 @@ def parcel(
     waits_for: tuple[int, ...] = (),
     *,
     ambiguous: bool = False,
+    subject: int | None = None,
 ) -> Parcel:
     """An event for Klaviyo. It is named by the message's own id, which becomes its unique_id there."""
     message_id = f"{message.message_id}{draft.key}"
-    return Parcel(message.inbox_id, message_id, status, message.at, due_at, body, waits_for, ambiguous)
+    return Parcel(message.inbox_id, message_id, status, message.at, due_at, body, waits_for, ambiguous, subject)
 
 
 def _room(tx: sa.Connection, ids: set[int], most: int) -> dict[int, int]:
@@ -136,18 +137,21 @@ def _release(tx: sa.Connection, rows: Sequence[HeldRow], graph: Graph, house: Ho
     visits = [Visit(row.at, tuple(bodies[row.id]["named"]), bodies[row.id]["browser"]) for row in rows]
     customers = whose.find(visits, graph, clicked=house.klaviyo.clicked)
     allowed = permission.given(tx, list(zip(visits, customers, strict=True)), graph, house, now)
-    sent, dropped, further, left = [], [], [], []
+    refused = mirror.refused(tx, customers, now)
+    sent, turns, dropped, further, left = [], [], [], [], []
     for row, customer, may in zip(rows, customers, allowed, strict=True):
         who = mirror.who(customer, graph)
-        if who is not None and may:
+        if who is not None and may and customer.turn not in refused:
             flag = house.klaviyo.backfill.flag
             sent.append((row.id, calls.address(bodies[row.id]["draft"], mirror.of_event(who), backfill=flag)))
-        elif who is not None:
+            turns.append((customer.turn, row.id))
+        elif who is not None and not may:
             dropped.append((row.id, ""))
         else:
             left.append((row.id, customer.unsettled))
             if customer.anchor is not None:
                 further.append((customer.anchor, row.id, customer.unsettled))
+    outbox.take_turns(tx, turns)
     outbox.settle_held(tx, NAME, sent, PENDING, now)
     outbox.settle_held(tx, NAME, dropped, DROPPED, now)
     outbox.wait_also(tx, further)

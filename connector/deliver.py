@@ -134,18 +134,24 @@ class Deliverer:
                 yield unfit
         todo = deque(Portion(batch) for batch in self.destination.batches(good))
         stuck: set[int | None] = set()  # subjects of whom something has to leave first, and did not
+        ended: set[int | None] = set()  # and those that the destination would not have
         while todo:
             portion = todo.popleft()
             late = [one for one in portion.deliveries if one.subject_id in stuck]
             if late:
                 yield queue.handed_back(late)
-                rest = tuple(one for one in portion.deliveries if one.subject_id not in stuck)
-                portion = portion._replace(deliveries=rest)
+            lost = [one for one in portion.deliveries if one.subject_id in ended]
+            if lost:
+                yield queue.dead(lost, "refused", queue.FOLLOWS)
+            rest = tuple(one for one in portion.deliveries if one.subject_id not in stuck | ended)
+            portion = portion._replace(deliveries=rest)
             if not portion.deliveries:
                 continue
             for settlement in self._portion(portion, todo, clock, stop):
                 if settlement.fate in ("postponed", "handed back"):
                     stuck |= {one.subject_id for one in settlement.deliveries} - {None}
+                elif settlement.followers:
+                    ended |= {one.subject_id for one in settlement.deliveries} - {None}
                 yield settlement
 
     def _portion(
@@ -182,7 +188,7 @@ class Deliverer:
             return
         answer: queue.Answer = "unknown" if verdict.status == "unknown" else "refused"
         if not verdict.retryable:
-            yield queue.dead(batch, answer, verdict.detail)
+            yield queue.dead(batch, answer, verdict.detail, followers=verdict.followers)
             return
         jitter = self._rng.random()
         by_due: dict[Milliseconds | None, list[Delivery]] = {}

@@ -7,7 +7,7 @@ page does not use up the platform's limits. Called by ``activity``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -73,15 +73,15 @@ def profiles(tx: sa.Connection, occasions: Sequence[Occasion], graph: Graph, hou
             since = min(since, now - AGAIN_MS + RENAMED_AGAIN_MS)
         body = calls.address(_news(state, digests, before), one.who, backfill=False)
         parcels.append(_parcel(one, subject, body, now))
-        noted.append((subject, since, orjson.dumps({**before, **digests}).decode()))
+        noted.append((subject, since, orjson.dumps({**before, **digests}).decode(), False))
         joined += [(subject, each) for each in (one.customer.email, one.customer.phone) if each not in (None, subject)]
     outbox.follow(tx, joined)  # what was said of the address alone must not overtake what is said of the person
     bulk.insert_rows(
         tx,
         mirrored,
-        ("identifier_id", "at", "told"),
+        ("identifier_id", "at", "told", "refused"),
         noted,
-        "on conflict (identifier_id) do update set at = excluded.at, told = excluded.told",
+        "on conflict (identifier_id) do update set at = excluded.at, told = excluded.told, refused = excluded.refused",
     )
     return News(parcels, renamed)
 
@@ -99,6 +99,14 @@ def _last(
         if one.message.type == "identify" or names != _digest(_names(one.who), keys):
             last[subject] = one
     return last
+
+
+def refused(tx: sa.Connection, customers: Iterable[Customer], now: Milliseconds) -> set[int]:
+    """Those of these customers whose profile the platform would not have lately: an event of theirs would make one
+    without an address."""
+    subjects = {one.subject for one in customers if one.subject is not None and not one.guessed}
+    lately = f"refused and at > {now - AGAIN_MS:d}"
+    return {one for (one,) in bulk.select_by(tx, mirrored, ("identifier_id",), "identifier_id", subjects, lately)}
 
 
 def who(customer: Customer, graph: Graph) -> Who | None:

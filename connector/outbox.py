@@ -141,11 +141,16 @@ def rewrite(tx: sa.Connection, number: int, body: str) -> None:
 
 def hold_again(tx: sa.Connection, row: Any, body: str, waits_for: Iterable[int], until: Milliseconds) -> None:
     """Let a delivery of which nothing has arrived wait for an identity once more. Args: body is one without ids."""
-    columns = ("status", "due_at", "pending_at", "body")
-    bulk.update_rows(tx, outbox, ("id",), columns, [(row.id, HELD, until, None, body)])
+    columns = ("status", "due_at", "pending_at", "body", "subject_id")
+    bulk.update_rows(tx, outbox, ("id",), columns, [(row.id, HELD, until, None, body, None)])
     wait_also(tx, sorted({(one, row.id, False) for one in waits_for}))
     counters.add(tx, f"outbox.{row.destination}.{row.status}", -1)
     counters.add(tx, f"outbox.{row.destination}.held", 1)
+
+
+def take_turns(tx: sa.Connection, rows: Sequence[tuple[int | None, int]]) -> None:
+    """Let deliveries follow what is pending for a subject, or nobody: (subject, outbox id)."""
+    bulk.update_rows(tx, outbox, ("id",), ("subject_id",), [(number, subject) for subject, number in rows])
 
 
 def wait_also(tx: sa.Connection, rows: Sequence[tuple[int, int, bool]]) -> None:

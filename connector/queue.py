@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from connector import counters, turns
 from connector.messages import Milliseconds
-from connector.tables import attempts, outbox
+from connector.tables import attempts, mirrored, outbox
 from connector.turns import PENDING, among
 
 Answer = Literal["delivered", "refused", "unknown"]
@@ -29,6 +29,7 @@ DEAD: Final[sa.ColumnClause[str]] = sa.literal_column("'dead'")
 MAX_BYTES: Final = 32 * 1024 * 1024
 """How much one claim may hold; in characters where the database does not know the bytes without reading them."""
 
+FOLLOWS: Final = "not sent: the destination refused the profile that it belongs to"
 LOST: Final = "the sender ended before it saw an answer: may have arrived"
 
 
@@ -62,6 +63,7 @@ class Settlement:
     detail: str = ""
     due_at: Milliseconds | None = None
     erase: bool = False
+    followers: bool = False
 
 
 def delivered(deliveries: Iterable[Delivery], detail: str, *, erase: bool = False) -> Settlement:
@@ -74,9 +76,12 @@ def postponed(deliveries: Iterable[Delivery], answer: Answer, detail: str, due_a
     return Settlement(tuple(deliveries), "postponed", answer, detail, due_at)
 
 
-def dead(deliveries: Iterable[Delivery], answer: Answer, detail: str) -> Settlement:
-    """Not tried again unless an operator says so; ``detail`` is the reason people will read."""
-    return Settlement(tuple(deliveries), "dead", answer, detail)
+def dead(deliveries: Iterable[Delivery], answer: Answer, detail: str, *, followers: bool = False) -> Settlement:
+    """Not tried again unless an operator says so; ``detail`` is the reason people will read.
+
+    Args: followers says that what waits behind them of the same subject is nothing without them, and dies as well.
+    """
+    return Settlement(tuple(deliveries), "dead", answer, detail, followers=followers)
 
 
 def handed_back(deliveries: Iterable[Delivery], due_at: Milliseconds | None = None) -> Settlement:
@@ -138,6 +143,8 @@ def settle(
     fates: dict[Fate, int] = {"delivered": 0, "postponed": 0, "dead": 0, "handed back": 0}
     for settlement in _merged(settlements):
         fates[settlement.fate] += _settle(tx, settlement, claimer, now)
+        if settlement.followers:
+            fates["dead"] += _end_followers(tx, destination, settlement, now)
         turns.put_off(tx, destination, (one.subject_id for one in settlement.deliveries), settlement.due_at)
     done = fates["delivered"] + fates["dead"]
     _count(tx, destination, delivered=fates["delivered"], dead=fates["dead"], pending=-done)
@@ -229,6 +236,20 @@ def _settle(tx: sa.Connection, settlement: Settlement, claimer: str, now: Millis
     tx.execute(sa.update(outbox).where(picked).values(**_changes(tx, settlement)))
     if settlement.answer is not None:
         _write_down(tx, picked, now, settlement.answer, settlement.detail)
+    return len(ids)
+
+
+def _end_followers(tx: sa.Connection, destination: str, settlement: Settlement, now: Milliseconds) -> int:
+    """End what waits for a subject that the destination would not have; how much of it. What is claimed, its claimer
+    ends."""
+    subjects = sorted({one.subject_id for one in settlement.deliveries if one.subject_id is not None})
+    ids = turns.waiting_behind(tx, destination, subjects)
+    if ids:
+        picked = among(tx, ids)
+        tx.execute(sa.update(outbox).where(picked).values(status="dead"))
+        _write_down(tx, picked, now, "refused", FOLLOWS)
+    refused = mirrored.c.identifier_id
+    tx.execute(sa.update(mirrored).where(among(tx, subjects, refused)).values(refused=True))
     return len(ids)
 
 

@@ -76,7 +76,8 @@ def _revise(tx: sa.Connection, rows: Sequence[_Row], graph: Graph, house: House,
             known = who if draft["call"] == "profile" else mirror.of_event(who)
             late = bool(body["data"]["attributes"].get("backfill"))
             outbox.rewrite(tx, row.id, calls.address(draft, known, backfill=late))
-        elif may and house.klaviyo.backfill.enabled and row.subject_id is None:
+            outbox.take_turns(tx, [(customer.turn, row.id)])
+        elif may and house.klaviyo.backfill.enabled and draft["call"] == "event":
             until = row.created_at + house.klaviyo.backfill.span_ms
             outbox.hold_again(tx, row, held_body(visit, draft), names_of(visit, customer), until)
         else:

@@ -367,6 +367,7 @@ mirrored = sa.Table(
     Column("identifier_id", Number, primary_key=True, autoincrement=False),
     Column("at", BigInteger, nullable=False),  # since when: after a day all of it is told again
     Column("told", Text, nullable=False),  # JSON: attribute → digest of its value
+    Column("refused", Boolean, nullable=False, server_default=sa.false()),  # and it would not have it
     sqlite_with_rowid=False,
 )
 

@@ -85,6 +85,14 @@ def put_off(
     tx.execute(sa.update(outbox).where(*theirs, c.due_at < due_at).values(due_at=due_at))
 
 
+def waiting_behind(tx: sa.Connection, destination: str, subject_ids: Sequence[int]) -> list[int]:
+    """What is pending for these subjects and nobody has claimed, locked."""
+    c = outbox.c
+    theirs = [among(tx, subject_ids, c.subject_id), c.status == PENDING, _plainly(c.destination) == destination]
+    query = sa.select(c.id).where(*theirs, c.claimed_by.is_(None)).order_by(c.id).with_for_update()
+    return list(tx.execute(query).scalars())
+
+
 def among(tx: sa.Connection, ids: Sequence[int], column: sa.ColumnElement[Any] = outbox.c.id) -> sa.ColumnElement[bool]:
     """The rows with these ids: one parameter, however many they are."""
     if tx.dialect.name == "sqlite":

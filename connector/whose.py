@@ -62,6 +62,11 @@ class Customer:
         """The identifier that stands for their profile at an email platform."""
         return next((one for one in (self.user, self.email, self.phone) if one is not None), None)
 
+    @property
+    def turn(self) -> int | None:
+        """The subject whose calls their events follow: none may arrive before the profile that they belong to."""
+        return None if self.guessed else self.subject
+
 
 def visit(message: Message, ids: Mapping[Identifier, int], graph: Graph) -> Visit:
     """The visit that a call of the site is. Only what the call itself vouches for counts, not what its URL names."""

@@ -117,11 +117,13 @@ def with_connector(
     mapping: str = "",
     source_too: bool = False,
     later: Callable[[Town], None] = lambda _town: None,
+    dead: int = 0,
     **settings: Any,
 ) -> Told:
     """The connector gets Segment's calls, writes to Klaviyo and reads it.
 
     Args: source_too: Segment's Klaviyo source is connected to the connector as well. later: what else happens.
+    dead: how much Klaviyo would not have.
     """
     with (
         _surroundings() as (clock, segment, klaviyo),
@@ -148,7 +150,7 @@ def with_connector(
         town.finishes()
         later(town)
         klaviyo.settle()
-        assert "dead" not in {status for _, status in town.states()}
+        assert [status for _, status in town.states()].count("dead") == dead
         return _told(segment, klaviyo)
 
 

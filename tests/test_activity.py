@@ -521,3 +521,32 @@ def test_who_comes_back_under_a_new_anonymous_id_is_known_by_a_first_party_id(st
 
 def page_with(message_id: str, at: str, browser: str, context: dict[str, Any]) -> Received:
     return call(message_id, at, type="page", anonymousId=browser, context=context)
+
+
+# -- whom Klaviyo will not have ---------------------------------------------------------------------------------------
+
+
+def test_events_of_whom_klaviyo_would_not_have_do_not_leave_for_a_day(store: Store, keeping: House) -> None:
+    arrive(store, keeping, identify("i1", "10:00:00", "B1", user_id="u1", email=JANE))
+    with store.writing() as tx:
+        tx.exec_driver_sql("update mirrored set refused = true")
+    arrive(store, keeping, track("t1", "10:01:00", userId="u1"))
+    assert events(store) == []
+    with store.reading() as tx:
+        said = tx.exec_driver_sql("select reason from messages where message_id = 't1'").scalar_one()
+    assert said == (
+        "nothing to link; not for Klaviyo: it refused their profile, as the dead letters say; tried again after a day"
+    )
+    arrive(store, keeping, track("t2", "10:02:00", userId="u1"), now=NOW + DAY)
+    assert events(store) == [("Song Played", {"email": JANE, "external_id": "u1"})]
+    assert len(profiles(store)) == 2, "and their profile goes before it"
+
+
+def test_an_event_leaves_behind_the_profile_that_it_belongs_to(store: Store, keeping: House) -> None:
+    arrive(store, keeping, track("t0", "09:00:00", anonymousId="B1"))
+    arrive(store, keeping, identify("i1", "10:00:00", "B1", user_id="u1", email=JANE))
+    arrive(store, keeping, track("t1", "10:01:00", userId="u1"))
+    with store.reading() as tx:
+        user = tx.exec_driver_sql("select id from identifiers where value = 'u1'").scalar_one()
+        rows_of = tx.exec_driver_sql("select message_id, subject_id from outbox order by message_id").all()
+    assert [tuple(row) for row in rows_of] == [("i1", user), ("t0", user), ("t1", user)]

@@ -77,6 +77,17 @@ def test_an_event_that_was_put_off_turns_no_address_back(sqlite_store: Store, tm
     assert with_connector(story, sqlite_store, tmp_path).klaviyo == [("u1", "new@mail.test", ["Song Played"])]
 
 
+def test_two_accounts_with_one_address_make_no_profile_without_one(store: Store, tmp_path: Path) -> None:
+    """Klaviyo keeps the address where it is, and would make a profile without one of the other's events."""
+    story: Story = [
+        site("identify", "10:00:00", "B1", "u1", email="ours@mail.test"),
+        site("identify", "10:10:00", "B2", "u2", email="ours@mail.test"),
+        track("Song Played", "10:20:00", "B2", "u2"),
+        track("Song Liked", "10:30:00", "B2", "u2"),
+    ]
+    assert with_connector(story, store, tmp_path, dead=1).klaviyo == [("u1", "ours@mail.test", [])]
+
+
 @pytest.mark.long
 def test_a_day_of_ten_thousand_people_ends_with_everything_where_it_belongs_once(
     sqlite_store: Store,

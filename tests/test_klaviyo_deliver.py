@@ -472,3 +472,29 @@ def test_the_log_names_neither_the_key_nor_an_address(
     assert "delivered" in ours
     for secret in (KEY, "ada@", "u_ada", "nonsense"):
         assert secret not in ours + str(told(store))
+
+
+# Whom Klaviyo will not have
+
+
+def test_what_follows_a_profile_that_is_somebody_elses_does_not_leave(
+    store: Store, api: KlaviyoStandIn, make: Make
+) -> None:
+    queued(store, "hers", profile(**ADA))
+    assert make().deliver_once(NOW) == 1
+    bob = {"email": ADA["email"], "external_id": "u_bob"}
+    queued(store, "his", profile(**bob), subject_id=7)
+    queued(store, "claimed with it", event("e1", bob), subject_id=7)
+    queued(store, "later", event("e2", bob), subject_id=7, due_at=NOW + MINUTE)
+    queued(store, "another's", event("e3"), subject_id=8)
+    with store.writing() as tx:
+        tx.exec_driver_sql("insert into mirrored (identifier_id, at, told) values (7, 1, '{}'), (8, 1, '{}')")
+    assert make().deliver_once(NOW) == 4
+
+    assert states(store) == ["delivered", "dead", "dead", "dead", "delivered"]
+    assert [detail for _, detail in told(store)].count(queue.FOLLOWS) == 2
+    assert (kept(api), api.emailless()) == (["e3"], [])
+    with store.reading() as tx:
+        marks = [tuple(map(int, row)) for row in tx.exec_driver_sql("select identifier_id, refused from mirrored")]
+    assert sorted(marks) == [(7, 1), (8, 0)]
+    assert counted(store)["outbox.klaviyo.dead"] == 3

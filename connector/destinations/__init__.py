@@ -48,7 +48,7 @@ class Verdict:
     many requests of this tier, so send none of these for ``retry_after_seconds``. bad: of a split, the places in the
     request of what is bad, each with its reason: those are refused, and the rest is asked again. then: the question
     to be answered first, whose verdict counts instead. erase: what was delivered is not to be kept. limits: those
-    that the destination says this tier has.
+    that the destination says this tier has. followers: what waits behind them for the same subject must not leave.
     """
 
     status: Literal["delivered", "refused", "unknown", "split"]
@@ -61,6 +61,7 @@ class Verdict:
     then: Request | None = None
     erase: bool = False
     limits: tuple[Limit, ...] = ()
+    followers: bool = False
 
 
 Reader: TypeAlias = Callable[[int, Mapping[str, str], bytes, Milliseconds], Verdict]

@@ -80,7 +80,8 @@ class Call:
     def _own(self, document: Mapping[str, Any]) -> Verdict:
         own = _with_external_id(document, self.external_id)
         if own is None:
-            return Verdict("split", f"no profile has its external id, and its address is another profile's: {CORRECT}")
+            told = f"no profile has its external id, and its address is another profile's: {CORRECT}"
+            return Verdict("split", told, followers=True)  # an event would make a profile without an address of it
         return self._update("a profile has its external id", own)
 
     def _update(self, told: str, own: str) -> Verdict:

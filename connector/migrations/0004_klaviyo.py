@@ -50,5 +50,6 @@ def upgrade() -> None:
         sa.Column("identifier_id", Number, primary_key=True, autoincrement=False),
         sa.Column("at", sa.BigInteger, nullable=False),
         sa.Column("told", sa.Text, nullable=False),
+        sa.Column("refused", sa.Boolean, nullable=False, server_default=sa.false()),
         sqlite_with_rowid=False,
     )
