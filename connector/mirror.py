@@ -19,7 +19,7 @@ from connector import bulk, outbox, traits
 from connector.graph import Graph
 from connector.house import House
 from connector.keys import Keys
-from connector.klaviyo import calls
+from connector.klaviyo import calls, wanted
 from connector.klaviyo.calls import Who
 from connector.messages import DAY, HOUR, Json, Message, Milliseconds
 from connector.outbox import PENDING, Parcel
@@ -58,7 +58,7 @@ def profiles(tx: sa.Connection, occasions: Sequence[Occasion], graph: Graph, hou
     """The profile calls that are news to the platform, at most one a customer. What they tell is noted."""
     told = _told(tx, [one.customer.subject for one in occasions if one.customer.subject is not None], now)
     last = _last(occasions, told, house.keys)
-    current = _traits(graph, last)
+    current = _traits(graph, last, house)
     parcels, noted, joined, renamed = [], [], [], set()
     for subject, one in last.items():
         state = _state(one, current[subject], house)
@@ -132,8 +132,10 @@ def _told(
     return {one: (at, orjson.loads(told)) for one, at, told in rows if at > now - AGAIN_MS}
 
 
-def _traits(graph: Graph, last: Mapping[int, Occasion]) -> dict[int, dict[str, Json]]:
-    """Per customer, what is told of the person; of a browser while it was theirs."""
+def _traits(graph: Graph, last: Mapping[int, Occasion], house: House) -> dict[int, dict[str, Json]]:
+    """Per customer, what is told of the person; of a browser while it was theirs. Not what was kept from Klaviyo."""
+    assert house.klaviyo is not None  # noqa: S101 - the caller asked
+    names = house.klaviyo.integrations
     asked = {}
     for subject, one in last.items():
         person = one.customer.person
@@ -143,7 +145,7 @@ def _traits(graph: Graph, last: Mapping[int, Occasion]) -> dict[int, dict[str, J
         if one.browser is not None and not one.customer.guessed:
             theirs[one.browser] = partial(_used, graph, person, one.browser)
         asked[subject] = theirs
-    return traits.of_people(graph, asked)
+    return traits.of_people(graph, asked, lambda said: not wanted.is_switched_off(said, names))
 
 
 def _owned(graph: Graph, person: int | None, one: int, at: Milliseconds) -> bool:

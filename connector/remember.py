@@ -43,7 +43,7 @@ UPSERT_CHOICE: Final = """on conflict (identifier_id, category, minute) do updat
     at = case when excluded.at > choices.at then excluded.at else choices.at end"""
 
 UPSERT_TRAIT: Final = """on conflict (identifier_id, name, minute) do update set
-    value = excluded.value, at = excluded.at, message = excluded.message
+    value = excluded.value, at = excluded.at, message = excluded.message, integrations = excluded.integrations
     where (excluded.at, excluded.message) > (traits.at, traits.message)"""
 
 
@@ -121,19 +121,20 @@ def _write_choices(tx: sa.Connection, batch: Iterable[Message], ids: Ids) -> Non
 
 
 def _write_traits(tx: sa.Connection, batch: Iterable[Message], ids: Ids) -> None:
-    found: dict[tuple[int, str, int], tuple[Moment, str]] = {}
+    found: dict[tuple[int, str, int], tuple[Moment, str, str]] = {}
     for message in batch:
         if message.trait_owner is None:
             continue
         owner, minute, moment = ids[message.trait_owner], message.at // MINUTE, (message.at, message.key)
+        switched = _switched(message.integrations)
         for name, value in _traits(message.traits):
-            key = (owner, name, minute)
-            found[key] = max(found.get(key, (moment, value)), (moment, value))
+            key, told = (owner, name, minute), (moment, value, switched)
+            found[key] = max(found.get(key, told), told)
     bulk.insert_rows(
         tx,
         traits,
-        ("identifier_id", "name", "minute", "at", "message", "value"),
-        [(*key, *moment, value) for key, (moment, value) in sorted(found.items())],
+        ("identifier_id", "name", "minute", "at", "message", "value", "integrations"),
+        [(*key, *moment, value, switched or None) for key, (moment, value, switched) in sorted(found.items())],
         UPSERT_TRAIT,
     )
 
@@ -146,6 +147,18 @@ def _traits(told: Mapping[str, Any]) -> list[tuple[str, str]]:
         if len(value) <= MAX_TRAIT and len(name) <= 200:
             found.append((name, value.decode()))
     return found
+
+
+def _switched(integrations: Mapping[str, Any]) -> str:
+    """What a call says about who may have it, as JSON; empty if it keeps it from nobody. If it says very much: nobody.
+
+    Source: https://segment.com/docs/guides/filtering-data/#filtering-with-the-integrations-object
+    """
+    said = {name: value for name, value in integrations.items() if isinstance(value, bool)}
+    if all(said.values()):
+        return ""
+    told = orjson.dumps(said, option=orjson.OPT_SORT_KEYS)
+    return told.decode() if len(told) <= MAX_TRAIT else '{"All":false}'
 
 
 def _write_landings(tx: sa.Connection, batch: Iterable[Message], ids: Ids, keys: Keys) -> None:

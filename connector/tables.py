@@ -277,6 +277,7 @@ traits = sa.Table(
     Column("at", BigInteger, nullable=False),
     Column("message", Key, nullable=False),
     Column("value", Text, nullable=False),  # JSON
+    Column("integrations", Text),  # those that its call switched on and off, JSON; NULL if it switched none off
     sqlite_with_rowid=False,
 )
 

@@ -207,6 +207,15 @@ def test_a_call_whose_integrations_switch_klaviyo_off_does_not_go_there(
     assert events(sqlite_store) == []
 
 
+def test_traits_that_a_call_keeps_from_klaviyo_do_not_leave_with_another_either(store: Store, house: House) -> None:
+    arrive(store, house, identify("i1", "10:00:00", "B1", user_id="u1", email=JANE, plan="free"))
+    kept = call("i2", "10:01:00", type="identify", userId="u1", traits={"diagnosis": "flu", "plan": "pro"},
+                integrations={"Klaviyo": False})  # fmt: skip
+    arrive(store, house, kept)
+    arrive(store, house, identify("i3", "10:02:00", "B1", user_id="u1", email=JANE, city_club=True))
+    assert [one.get("properties") for one in profiles(store)] == [{"plan": "free"}, {"city_club": True}]
+
+
 def test_what_an_email_platform_said_is_not_told_to_klaviyo(sqlite_store: Store, house: House) -> None:
     platform = {"integration": {"name": "Iterable"}}
     arrive(sqlite_store, house, identify("i1", "10:00:00", "B1", user_id="u1", email=JANE))

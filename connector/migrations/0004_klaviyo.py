@@ -15,6 +15,7 @@ def upgrade() -> None:
     op.add_column("outbox", sa.Column("subject_id", sa.BigInteger))
     in_turn = sa.text("status = 'pending' and subject_id is not null")
     op.create_index("outbox_subject", "outbox", ["subject_id", "id"], sqlite_where=in_turn, postgresql_where=in_turn)
+    op.add_column("traits", sa.Column("integrations", sa.Text))
     op.create_table(
         "lookups",
         sa.Column("type", sa.Text, primary_key=True),
