@@ -46,6 +46,9 @@ CONTESTED: Final = (
     " (to erase one of them, name their userId): "
 )
 
+SHOWN: Final = f"kind in ('{Kind.CLICKED}', '{Kind.ALIASED}', '{Kind.HINTED}')"
+"""Links by which nobody is anybody's: anybody can write a URL."""
+
 REASON: Final = "its person was forgotten on request"
 PAGE: Final = 1_000
 ESCAPED: Final = re.compile(r"\\u([0-9a-fA-F]{4})")
@@ -153,15 +156,15 @@ def erase(
 
 
 def _only_in(tx: sa.Connection, spoken: set[int], person: Person) -> dict[int, Node]:
-    """The identifiers that nothing but these messages named, and whose links to hers do not count: refused, they were
-    never hers by evidence, and yet they are held because of her.
+    """The identifiers that nothing but these messages named, and whose links to hers do not count: refused, or only in
+    a URL of hers, they were never hers by evidence, and yet they are held because of her.
     """
     own = set(person.own)
-    fallen = bulk.select_by(tx, links, ("a_id", "b_id"), "a_id", own, "not stands")
-    fallen += bulk.select_by(tx, links, ("a_id", "b_id"), "b_id", own, "not stands")
+    fallen = bulk.select_by(tx, links, ("a_id", "b_id"), "a_id", own, f"(not stands or {SHOWN})")
+    fallen += bulk.select_by(tx, links, ("a_id", "b_id"), "b_id", own, f"(not stands or {SHOWN})")
     named = {end for pair in fallen for end in pair} - own - set(person.shared)
     for side in ("a_id", "b_id"):
-        named -= {one for (one,) in bulk.select_by(tx, links, (side,), side, named, "stands")}
+        named -= {one for (one,) in bulk.select_by(tx, links, (side,), side, named, f"stands and not {SHOWN}")}
     elsewhere = {
         one
         for one, message in bulk.select_by(tx, mentions, ("identifier_id", "message"), "identifier_id", named)

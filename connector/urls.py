@@ -27,8 +27,8 @@ LONGEST_NAME: Final = 2_000
 LEVELS: Final = 12
 """Characters of a parameter's name as it is escaped, and how often it may be."""
 
-STRIPPED: Final = ("properties", "traits")
-"""The parts of a call that are looked through, beside ``context.page``."""
+STRIPPED: Final = ("event", "name", "properties", "traits", "context")
+"""The parts of a call that are looked through."""
 
 _DELIMITER: Final = re.compile(r"""&amp;|[?&#;\s"<>\\]|%(?:25)*(?:3[Ff]|26|23|3[Bb])""")
 _EQUALS: Final = re.compile(r"=|%(?:25)*3[Dd]")
@@ -98,8 +98,8 @@ def _rewritten(text: str, names: Collection[str], shown: str | None) -> str:
 def stripped_call(call: Mapping[str, Json], rules: Rules) -> dict[str, Json]:
     """A Segment call as it may be passed on: without what names somebody only by a URL, a cookie or a link's token.
 
-    The parameters of ``[[landings]]`` are taken out of every text in ``context.page``, properties and traits, cookies
-    and tokens from where identity.toml says that a site hands them over. What is unchanged is the same object.
+    The parameters of ``[[landings]]`` are taken out of every text in it, its name included, cookies and tokens from
+    where identity.toml says that a site hands them over. What is unchanged is the same object.
     """
     found = dict(call)
     for path in rules.secret_paths:
@@ -109,11 +109,9 @@ def stripped_call(call: Mapping[str, Json], rules: Rules) -> dict[str, Json]:
         if found.get(part):
             found[part] = _cleaned(found[part], names)
     context = found.get("context")
-    if isinstance(context, dict):
-        changed = {"page": _cleaned(context["page"], names)} if context.get("page") else {}
-        if isinstance(context.get("externalIds"), list) and rules.tokens:
-            changed["externalIds"] = [one for one in context["externalIds"] if not _is_token(one, rules)]
-        found["context"] = {**context, **changed} if changed else context
+    if isinstance(context, dict) and isinstance(context.get("externalIds"), list) and rules.tokens:
+        kept = [one for one in context["externalIds"] if not _is_token(one, rules)]
+        found["context"] = {**context, "externalIds": kept}
     return found
 
 

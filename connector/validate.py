@@ -92,15 +92,16 @@ def _segment_message(stored: Stored, call: Mapping[str, Json], reader: Reader) -
     named = any(one != browser for one in carried)
     landed = browser is not None and not platform
     clicks = landings.landed(call, rules, reader.keys, notes, named=named) if landed else ()
+    told = urls.stripped_call(call, rules)
     return _message(
         stored,
-        urls.stripped_call(call, rules),
+        told,
         at,
         notes,
         identifiers=distinct(*identifiers, *(one.identifier for one in clicks)) if clicks else identifiers,
         links=landings.joined(links, browser, clicks, rules) if browser and clicks else links,
         carried=carried,
-        event=event or call.get("name"),
+        event=told.get("event") or told.get("name"),
         landings=tuple((one.token, one.identifier, browser) for one in clicks if one.kind == Kind.CLICKED and browser),
         lookups=landings.unresolved(clicks, rules),
         choices=chosen(call, rules) if rules.required or rules.opt_out else (),

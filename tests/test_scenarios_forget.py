@@ -43,6 +43,16 @@ def test_by_whatever_name_nothing_of_her_is_left_in_any_table(store: Store, name
     remains(scene, *joes())
 
 
+def test_whom_only_the_url_of_hers_had_named_goes_with_her(store: Store) -> None:
+    scene = Scene(store)
+    search = {"page": {"search": "?utm_email=jane-gone%40url.test&kl_pid=GONE77&_kx=dG9rZW4tZ29uZQ.AbC123"}}
+    scene.arrives(page(1, "jane-browser", context=search), identify(2, "jane-browser", "jane-user-77"))
+    scene.arrives(page(3, "joes", "joe", context={"page": {"search": "?kl_pid=JOES"}}), forget(user("jane-user-77")))
+    with store.reading() as tx:
+        left = sorted(row[0] for row in tx.exec_driver_sql("select value from identifiers"))
+    assert left == ["JOES", "joe", "joes"]
+
+
 def test_of_each_delivery_nothing_is_left_whatever_had_become_of_it(store: Store) -> None:
     scene = Scene(store)
     waiting = [sourced(1, GONE, messageId=f"held{n}") for n in range(2)]

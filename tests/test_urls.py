@@ -222,3 +222,10 @@ def test_no_call_is_an_error(value: Any) -> None:
 )
 def test_what_is_shown_of_a_strange_body_is_that_body(body: str) -> None:
     assert without_tokens(body, RULES) == body
+
+
+def test_a_token_in_a_name_is_taken_out_like_any_other() -> None:
+    told = call(name="https://s.test/?_kx=TOK&a=1", event="Saw ?_kx=TOK&a=1", context={"referrer": {"url": "?_kx=TOK"}})
+    stripped = urls.stripped_call(told, RULES)
+    assert (stripped["name"], stripped["event"]) == ("https://s.test/?a=1", "Saw ?a=1")
+    assert "TOK" not in str(stripped)
