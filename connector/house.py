@@ -17,7 +17,8 @@ from connector.validate import Reader
 class House:
     """The settings of one tenant, compiled. klaviyo_deletes: who is forgotten here is deleted there.
 
-    klaviyo_asks: there is a key, so that it can be asked whose a token is.
+    klaviyo_asks: there is a key, so that it can be asked whose a token is. polled: platforms that we ask for their
+    events, of which those before the first time do not count.
     """
 
     mappings: Mappings
@@ -28,6 +29,7 @@ class House:
     klaviyo: KlaviyoMapping | None = None  # where Klaviyo is a destination
     klaviyo_deletes: bool = False
     klaviyo_asks: bool = False
+    polled: frozenset[str] = frozenset()
 
     @property
     def rules(self) -> Rules:
@@ -53,10 +55,24 @@ def build(config: Config, mappings: Mappings) -> House:
         klaviyo=mappings.klaviyo if "klaviyo" in config.destinations else None,
         klaviyo_deletes=config.klaviyo_delete and "klaviyo" in config.destinations,
         klaviyo_asks=bool(config.klaviyo_api_key),
+        polled=frozenset(name for name, one in mappings.sources.items() if _is_polled(one, config)),
     )
 
 
 def _is_open(source: Source, config: Config) -> bool:
     """Does a platform tell us itself, by its webhook or because we ask?"""
-    asked = source.poll is not None and bool(config.secrets_of(source.poll.key))
-    return asked or (bool(source.variables) and all(config.secrets_of(name) for name in source.variables))
+    return _has_door(source, config) or _has_key(source, config)
+
+
+def _has_door(source: Source, config: Config) -> bool:
+    return bool(source.variables) and all(config.secrets_of(name) for name in source.variables)
+
+
+def _has_key(source: Source, config: Config) -> bool:
+    return source.poll is not None and bool(config.secrets_of(source.poll.key))
+
+
+def _is_polled(source: Source, config: Config) -> bool:
+    """Is it by asking alone that its events come, and does what was before not count?"""
+    history_counts = source.poll is not None and source.poll.history_counts
+    return _has_key(source, config) and not _has_door(source, config) and not history_counts

@@ -16,6 +16,7 @@ Called by ``worker``; what it writes, ``deliver`` sends.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import orjson
@@ -43,7 +44,7 @@ from connector.addressing import ids_of
 from connector.errors import InvalidMessage
 from connector.graph import Graph
 from connector.house import House
-from connector.klaviyo import lookups
+from connector.klaviyo import lookups, readings
 from connector.messages import Email, Identifier, Json, Message, Milliseconds, Outcome, Stored
 from connector.outbox import HELD, PENDING, Ids, Parcel
 from connector.stitch import Case, Placement
@@ -116,9 +117,10 @@ def _read(
 ) -> list[tuple[Stored, Message]]:
     """The messages that are valid and not our own coming back; the others go to the log at once."""
     messages = []
+    reader = replace(house.reader, since=readings.began(tx, house.polled)) if house.polled else house.reader
     for stored in batch:
         try:
-            message = validate.read(stored, house.reader)
+            message = validate.read(stored, reader)
         except InvalidMessage as error:
             entries.append(log.quarantined(stored, error.reasons))
             continue

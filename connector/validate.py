@@ -9,7 +9,7 @@ Next stage: ``identity``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from connector import evidence, landings, mapped, schema, urls
 from connector.errors import InvalidMessage, MappingError
@@ -19,29 +19,31 @@ from connector.keys import Keys
 from connector.mapping import Mappings, Source
 from connector.messages import YEAR_2000, Email, Identifier, Json, Kind, Message, Milliseconds, Stored, iso, parse_time
 
-SEGMENT_SHAPED = ("segment", "tracking_api", "import")
-"""Sources whose elements are Segment calls already."""
+SEGMENT_SHAPED = ("segment", "tracking_api", "import")  # sources whose elements are Segment calls already
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
     """What reading a message needs to know: the mappings, our own names, and which vendors count by their webhook.
 
-    own_channel: vendors whose own webhook is configured; their events in Segment's stream are evidence only.
-    own_integration: our name in ``context.integration``.
+    own_channel: vendors that tell us themselves; their events in Segment's stream are evidence only. own_integration:
+    our name in ``context.integration``. since: when the reading of a vendor's API began, None if it has not.
     """
 
     mappings: Mappings
     keys: Keys
     own_channel: frozenset[str] = frozenset()
     own_integration: str = ""
+    since: Mapping[str, Milliseconds | None] = field(default_factory=dict)
+
+    def counts_itself(self, vendor: str, at: Milliseconds) -> bool:
+        """Does an event of this vendor count by its own channel? Not what happened before that was read."""
+        began = self.since.get(vendor, 0)
+        return vendor in self.own_channel and began is not None and at >= began
 
 
 def read(stored: Stored, reader: Reader) -> Message:
-    """The message in a stored element.
-
-    Raises: InvalidMessage with reasons for a person.
-    """
+    """The message in a stored element. Raises: InvalidMessage with reasons for a person."""
     body = schema.read_body(stored)
     if stored.source in SEGMENT_SHAPED:
         call = schema.check(body)
@@ -113,6 +115,7 @@ def _segment_email(stored: Stored, call: Mapping[str, Json], source: Source, rea
     """An email event in Segment's own form: from a library, or from one of Segment's email sources."""
     rules = reader.mappings.rules
     notes: list[str] = []
+    at = _event_time(call, stored.received_at, notes)
     vendor = _vendor(call, source, reader)
     user = call.get("userId")
     vendor_user = None if is_email(user) else rules.identify(f"{vendor}_user_id", user)
@@ -128,7 +131,7 @@ def _segment_email(stored: Stored, call: Mapping[str, Json], source: Source, rea
         vendor=vendor,
         recipient=recipient,
         vendor_user=vendor_user,
-        ignored=_not_counted(stored, vendor, blocked, reader) if name else mapped.UNLISTED,
+        ignored=_not_counted(stored, vendor, at, blocked, reader) if name else mapped.UNLISTED,
         forward=known.forward if known else "all",
     )
     opened = call["event"] in source.machine_opens
@@ -141,7 +144,7 @@ def _segment_email(stored: Stored, call: Mapping[str, Json], source: Source, rea
     return _message(
         stored,
         urls.stripped_call({**call, "event": name or call["event"], "properties": properties}, rules),
-        _event_time(call, stored.received_at, notes),
+        at,
         notes,
         identifiers=identifiers,
         links=star(identifiers, Kind.VENDOR, rules),
@@ -174,7 +177,7 @@ def _vendor_message(stored: Stored, payload: Mapping[str, Json], source: Source,
         recipient=recipient,
         vendor_profile=profile,
         vendor_user=user,
-        ignored=known.ignored or _not_counted(stored, source.provider, blocked, reader),
+        ignored=known.ignored or _not_counted(stored, source.provider, at, blocked, reader),
         forward=source.forward,
     )
     carried = distinct(rules.identify("user_id", user.value) if user and source.user_id == "segment" else None)
@@ -279,15 +282,15 @@ def _platform(call: Mapping[str, Json], source: Source, reader: Reader) -> str |
 def _integration(call: Mapping[str, Json]) -> str | None:
     integration = (call.get("context") or {}).get("integration")
     name = integration.get("name") if isinstance(integration, dict) else None
-    return name.strip() if isinstance(name, str) and name.strip() else None
+    return (name.strip() or None) if isinstance(name, str) else None
 
 
-def _not_counted(stored: Stored, vendor: str, blocked: bool, reader: Reader) -> str | None:
+def _not_counted(stored: Stored, vendor: str, at: Milliseconds, blocked: bool, reader: Reader) -> str | None:
     if stored.source == "import":
         return "imported history is evidence only"
     if blocked:
         return "the recipient is a blocked address"
-    if stored.source in SEGMENT_SHAPED and vendor in reader.own_channel:
+    if stored.source in SEGMENT_SHAPED and reader.counts_itself(vendor, at):
         return f"{vendor} counts by its own webhook or API; this copy from Segment's source is evidence only"
     known = reader.mappings.sources.get(vendor)
     if stored.source == vendor and known is not None and known.channel == "segment":

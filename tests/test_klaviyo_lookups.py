@@ -203,6 +203,18 @@ def test_a_key_that_may_not_read_is_tried_again_after_an_hour_by_whoever(
     assert resolver(sqlite_store, shop, clock, "another").resolve_once(NEVER) == 1
 
 
+def test_a_new_key_is_tried_at_once(sqlite_store: Store, shop: KlaviyoStandIn) -> None:
+    world, clock = scene(sqlite_store), Clock()
+    world.arrives(landing(10, "hers", "c2VjcmV0.AbC123"))
+    shop.script(answer(403))
+    old = resolver(sqlite_store, shop, clock)
+    old._round(threading.Event())
+    assert resolver(sqlite_store, shop, clock).resolve_once(NEVER) == 0
+    newer = resolver(sqlite_store, shop, clock)
+    newer._key = old._keys.record("another key")
+    assert newer.resolve_once(NEVER) == 1
+
+
 def test_a_network_that_fails_loses_nothing_and_tells_no_token(
     sqlite_store: Store, shop: KlaviyoStandIn, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -461,7 +461,8 @@ def test_an_event_by_poll_webhook_and_segments_own_source_counts_once(shop: Shop
 
 def test_the_key_alone_makes_klaviyos_own_channel_count(small: Shop) -> None:
     small.settle_on(KLAVIYO_WEBHOOK_SECRETS="")
-    told.feed(small.store, small.house, [told.opened("s1", iso(NOW - HOUR), "jane@x.test")], NOW)
+    small.polls()
+    told.feed(small.store, small.house, [told.opened("s1", iso(NOW), "jane@x.test")], NOW)
     assert small.outcomes()["s1"][0] == "ignored"
 
 
@@ -667,6 +668,14 @@ def test_a_wrong_key_is_explained(small: Shop) -> None:
     assert small.said()["said"].startswith("Klaviyo does not know this key")
 
 
+def test_a_403_of_somebody_in_between_is_no_fault_of_the_key(small: Shop) -> None:
+    small.account.script(answer(403, body=b"<html>blocked</html>"))
+    stop = Stop()
+    small.poller().run(stop)
+    assert stop.waited == [60.0]
+    assert small.said()["said"].startswith("Klaviyo answered HTTP 403")
+
+
 def test_a_klaviyo_that_does_not_answer_is_tried_again_a_minute_later(
     small: Shop, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -772,3 +781,30 @@ def test_no_address_leaves_for_the_log(small: Shop, caplog: pytest.LogCaptureFix
     small.stitches()
     assert "@" not in caplog.text
     assert "@" not in str(small.said())
+
+
+def test_what_came_by_segment_while_the_key_was_being_set_counts_by_segment(shop: Shop) -> None:
+    """For the first poll these are history; their copies are stitched before it and after."""
+    shop.settle_on(KLAVIYO_WEBHOOK_SECRETS="")
+    early, late = shop.mails("jane@x.test", ago=10_000), shop.mails("jane@x.test", ago=5_000)
+    copies = [told.opened(f"s{n}", iso(NOW - ago), "jane@x.test") for n, ago in enumerate((10_000, 5_000))]
+    told.feed(shop.store, shop.house, copies[:1], NOW)
+    shop.polls()
+    told.feed(shop.store, shop.house, copies[1:], NOW + MINUTE)
+    shop.clock.now += MINUTE
+    new = shop.mails("jane@x.test")
+    told.feed(shop.store, shop.house, [told.opened("s2", iso(shop.clock.now), "jane@x.test")], shop.clock.now)
+    shop.polls()
+    shop.stitches()
+    counted = {one for one, (outcome, _) in shop.outcomes().items() if outcome == "held"}
+    assert counted == {"s0", "s1", new.id}
+    assert {shop.outcomes()[one][0] for one in (early.id, late.id, "s2")} == {"ignored"}
+
+
+def test_one_metric_that_klaviyo_refuses_keeps_no_other_from_being_read(small: Shop) -> None:
+    ids = {small.mails("jane@x.test", metric).id for metric in ("Opened Email", "Received Email", "Clicked Email")}
+    small.account.script(answer(400), path="/api/events")
+    with pytest.raises(Refused, match="HTTP 400") as error:
+        small.polls()
+    assert len(error.value.__notes__) == 1, "which one it was"
+    assert len(ids - set(small.read())) == 1

@@ -27,7 +27,7 @@ from connector import leases
 from connector.config import Config
 from connector.errors import ConfigError, ConnectorError, StoreUnavailable, log_failure
 from connector.keys import Keys
-from connector.klaviyo import pages, polled, readings, records, stored
+from connector.klaviyo import pages, polled, readings, records, rights, stored
 from connector.klaviyo.api import Client, Refused, Tier, Unanswered
 from connector.klaviyo.pages import Page, Slot, Unreadable
 from connector.klaviyo.polled import Polled, Progress, explained, note
@@ -48,9 +48,10 @@ FORBIDDEN_SECONDS: Final = 3600.0
 
 SLICE: Final = 10
 """Pages of one reading before it is another's turn."""
+LATER_SECONDS: Final = 1.0
+"""How long somebody who watches waits for room."""
 CROWDED: Final = 20_000
 """Messages that wait to be stitched, from which on history waits: the site's own must not stand behind it."""
-LATER_SECONDS: Final = 1.0
 TOO_MUCH: Final = (500, 502, 504, 524)
 """Answers after which less is asked for at a time: a page may be more than Klaviyo can make in its own time."""
 
@@ -106,18 +107,31 @@ class Poller:
     def poll_once(self, stop: threading.Event) -> Polled:
         """One round: of each metric what is new, then a slice of what is past.
 
-        Raises: Refused, Unanswered, Unreadable, StoreUnavailable. What was stored stays stored.
+        Raises: Refused, Unanswered, Unreadable, StoreUnavailable, after the other metrics were read. What was stored
+        stays stored.
         """
         told = Polled()
+        failed: dict[str, ConnectorError] = {}
         try:
             metrics = self._metrics()
             told = Polled(metrics=len(metrics))
             for part in readings.PARTS:
                 for number, metric in enumerate(metrics):
-                    metrics[number], some = self._slice(metric, part, stop)
-                    told += some
+                    if metric.name in failed:
+                        continue
+                    try:
+                        metrics[number], some = self._slice(metric, part, stop)
+                    except (Refused, Unanswered, Unreadable) as error:
+                        if isinstance(error, Refused) and rights.of_the_key(error):
+                            raise  # no other metric would fare better
+                        error.add_note(f"reading '{metric.name}': ")
+                        failed[metric.name] = error
+                    else:
+                        told += some
         except Occupied:
             return replace(told, idle=True, more=False)
+        for first in failed.values():
+            raise first
         return told
 
     # -- a round, whatever comes ----------------------------------------------------------------------------------
@@ -129,10 +143,10 @@ class Poller:
             told = self.poll_once(stop)
         except Refused as error:
             self.say(explained(error), ok=False)
-            return FORBIDDEN_SECONDS if error.status in (401, 403) else pause
+            return FORBIDDEN_SECONDS if rights.of_the_key(error) else pause
         except (Unanswered, Unreadable) as error:
             if not stop.is_set():
-                self.say(str(error), ok=False)
+                self.say(polled.noted(error) + str(error), ok=False)
             asked = error.retry_after_seconds if isinstance(error, Unanswered) else None
             return max(pause, asked or 0)
         except StoreUnavailable as error:
@@ -144,7 +158,7 @@ class Poller:
         if not told.idle and not stop.is_set():
             self.say(polled.summary(told), ok=True)
         if told.more:
-            return LATER_SECONDS if told.later else 0.0
+            return pause if told.later else 0.0  # what waits for room must not ask for what is new all the time
         return pause
 
     def say(self, said: str, *, ok: bool) -> None:

@@ -83,7 +83,12 @@ def explained(error: Refused) -> str:
     """Why Klaviyo refused, and what to do."""
     if error.status == 401:
         return rights.NO_KEY
-    return FORBIDDEN if error.status == 403 else str(error)
+    return FORBIDDEN if rights.of_the_key(error) else f"{noted(error)}{error}"
+
+
+def noted(error: Exception) -> str:
+    """What it was that failed."""
+    return "".join(getattr(error, "__notes__", ()))
 
 
 def summary(told: Polled) -> str:

@@ -6,7 +6,7 @@ whatever was killed meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal
 
@@ -131,6 +131,13 @@ def began_at(tx: sa.Connection, source: str, now: Milliseconds) -> Milliseconds:
         again = "on conflict (name) do update set value = excluded.value"
         bulk.insert_rows(tx, facts, ("name", "value"), [(fact, str(began))], again)
     return began
+
+
+def began(tx: sa.Connection, sources: Collection[str]) -> dict[str, Milliseconds | None]:
+    """Since when events of these sources count by their own channel, None if that has not begun."""
+    facts_of = {f"{source}.began_at": source for source in sources}
+    known: dict[str, str] = dict(bulk.select_by(tx, facts, ("name", "value"), "name", facts_of))
+    return {source: int(known[fact]) if fact in known else None for fact, source in facts_of.items()}
 
 
 def _first_event(tx: sa.Connection, source: str) -> Milliseconds | None:

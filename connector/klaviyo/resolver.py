@@ -78,6 +78,7 @@ class Resolver:
         self.now = now
         self.holder = holder or f"{socket.gethostname()}/{os.getpid()}"
         self._keys = Keys(config.secret)
+        self._key = self._keys.record(config.klaviyo_api_key)
         self._windows = Windows(*((most // SHARE, seconds) for most, seconds in LIMITS[Tier.PROFILES]))
 
     def run(self, stop: threading.Event) -> None:
@@ -97,7 +98,7 @@ class Resolver:
         """
         now = self.now()
         with self.store.reading() as tx:
-            if _is_forbidden(tx, now):
+            if _is_forbidden(tx, now, self._key):
                 return 0
             profiles = lookups.due(tx, PROFILE_TYPE, now, PROFILES)
             tokens = lookups.due(tx, TOKEN_TYPE, now, TOKENS)
@@ -168,7 +169,8 @@ class Resolver:
         try:
             answered = self.resolve_once(stop)
         except Refused as error:
-            self._say(_explained(error), ok=False, until=self.now() + FORBIDDEN_FOR)
+            until = self.now() + (FORBIDDEN_FOR if rights.of_the_key(error) else MINUTE)
+            self._say(_explained(error), ok=False, until=until)
             return PAUSE_SECONDS
         except Unanswered as error:
             if not stop.is_set():
@@ -189,23 +191,24 @@ class Resolver:
         """Note how it goes, for `connector check`; what is not well is logged too. Args: until, nothing is asked."""
         if not ok:
             log.warning("Klaviyo was not asked", extra={"action": "lookups", "because": said})
-        value = orjson.dumps({"at": self.now(), "ok": ok, "said": said, "until": until}).decode()
+        value = orjson.dumps({"at": self.now(), "ok": ok, "said": said, "until": until, "key": self._key}).decode()
         upsert = "on conflict (name) do update set value = excluded.value"
         with suppress(StoreUnavailable), self.store.writing() as tx:
             bulk.insert_rows(tx, facts, ("name", "value"), [(FACT, value)], upsert)
 
 
-def _is_forbidden(tx: sa.Connection, now: Milliseconds) -> bool:
-    """Were we told within the hour that the key may not? Of another process too, and from before a restart."""
+def _is_forbidden(tx: sa.Connection, now: Milliseconds, key: str) -> bool:
+    """Were we told within the hour that this key may not? Of another process too, and from before a restart."""
     noted = tx.execute(sa.select(facts.c.value).where(facts.c.name == FACT)).scalar()
-    until = orjson.loads(noted).get("until") if noted else None
-    return until is not None and now < until <= now + FORBIDDEN_FOR
+    told = orjson.loads(noted) if noted else {}
+    until = told.get("until")
+    return until is not None and now < until <= now + FORBIDDEN_FOR and told.get("key") == key
 
 
 def _explained(error: Refused) -> str:
     if error.status == 401:
         return rights.NO_KEY
-    return FORBIDDEN if error.status == 403 else str(error)
+    return FORBIDDEN if rights.of_the_key(error) else str(error)
 
 
 def _profiles(document: Mapping[str, Any]) -> Iterator[tuple[str, Json]]:

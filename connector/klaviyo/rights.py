@@ -91,10 +91,17 @@ def look(client: Client, *, writing: bool = False, deleting: bool = False) -> li
     return list(_asked(client, questions))
 
 
+def of_the_key(error: Refused) -> bool:
+    """Is it the key that may not? A 403 in another form is from somebody in between, who blocks an address."""
+    return error.status == 401 or (error.status == 403 and error.code == "permission_denied")
+
+
 def explained(error: Refused, scope: str) -> str:
     """Why Klaviyo refused, in plain words: what to do about it, where that is known."""
     if error.status == 401:
         return NO_KEY
+    if error.status == 403 and not of_the_key(error):
+        return f"{error}; if it was not Klaviyo but something in between, try from another address"
     if error.status == 403 and scope.startswith("webhooks:"):
         return NO_WEBHOOKS
     if error.status == 404 and scope.startswith("webhooks:"):
