@@ -8,7 +8,7 @@ the destination between the two. Statements are set-based: a batch of a hundred 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, Final, Literal
@@ -174,7 +174,8 @@ def retry(tx: sa.Connection, ids: Sequence[int] | None, *, now: Milliseconds, de
     chosen = [outbox.c.status == DEAD, outbox.c.body != ""]
     if ids is not None:
         chosen.append(among(tx, ids))
-    rows = tx.execute(sa.select(outbox.c.id, outbox.c.destination).where(*chosen).with_for_update()).all()
+    columns = (outbox.c.id, outbox.c.destination, outbox.c.subject_id)
+    rows = tx.execute(sa.select(*columns).where(*chosen).with_for_update()).all()
     if not rows:
         return 0
     picked = among(tx, [row.id for row in rows])
@@ -191,6 +192,7 @@ def retry(tx: sa.Connection, ids: Sequence[int] | None, *, now: Milliseconds, de
             claimed_until=None,
         )
     )
+    _refuse(tx, {row.subject_id for row in rows if row.subject_id is not None}, refused=False)
     _write_down(tx, picked, now, "retry", detail)
     for destination in sorted({row.destination for row in rows}):
         revived = sum(row.destination == destination for row in rows)
@@ -248,9 +250,15 @@ def _end_followers(tx: sa.Connection, destination: str, settlement: Settlement, 
         picked = among(tx, ids)
         tx.execute(sa.update(outbox).where(picked).values(status="dead"))
         _write_down(tx, picked, now, "refused", FOLLOWS)
-    refused = mirrored.c.identifier_id
-    tx.execute(sa.update(mirrored).where(among(tx, subjects, refused)).values(refused=True))
+    _refuse(tx, subjects, refused=True)
     return len(ids)
+
+
+def _refuse(tx: sa.Connection, subjects: Collection[int], *, refused: bool) -> None:
+    """Note whether the destination would not have these: nothing more of theirs is made for it then."""
+    if subjects:
+        theirs = among(tx, sorted(subjects), mirrored.c.identifier_id)
+        tx.execute(sa.update(mirrored).where(theirs).values(refused=refused))
 
 
 def _changes(tx: sa.Connection, settlement: Settlement) -> dict[str, Any]:

@@ -498,3 +498,7 @@ def test_what_follows_a_profile_that_is_somebody_elses_does_not_leave(
         marks = [tuple(map(int, row)) for row in tx.exec_driver_sql("select identifier_id, refused from mirrored")]
     assert sorted(marks) == [(7, 1), (8, 0)]
     assert counted(store)["outbox.klaviyo.dead"] == 3
+    with store.writing() as tx:
+        assert queue.retry(tx, None, now=NOW) == 3
+    with store.reading() as tx:
+        assert not any(tx.exec_driver_sql("select refused from mirrored").scalars()), "somebody saw to it"
