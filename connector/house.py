@@ -69,7 +69,7 @@ def _has_door(source: Source, config: Config) -> bool:
 
 
 def _has_key(source: Source, config: Config) -> bool:
-    return source.poll is not None and bool(config.secrets_of(source.poll.key))
+    return source.poll is not None and source.poll.enabled and bool(config.klaviyo_api_key)
 
 
 def _is_polled(source: Source, config: Config) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -10,21 +9,20 @@ from typing import Final
 from connector.messages import DAY, HOUR, MINUTE, SECOND, Milliseconds, duration_ms
 from connector.toml_section import Section
 
-POLL_KEYS: Final = frozenset({"key", "every", "overlap", "sweep", "history", "history_counts", "metrics"})
-VARIABLE: Final = re.compile(r"[A-Z][A-Z0-9_]*")
+POLL_KEYS: Final = frozenset({"enabled", "every", "overlap", "sweep", "history", "history_counts", "metrics"})
 
 
 @dataclass(frozen=True, slots=True)
 class Poll:
     """How a platform's API is read.
 
-    key: the variable that holds the key; without one nothing is read. every_ms: the pause between two rounds.
+    enabled: is it, where there is a key? every_ms: the pause between two rounds.
     overlap_ms: how far before the newest event each reading begins, for those that come late. sweep_ms: how far a look
     for later ones reaches, once a day. history_ms: how far the first reading reaches. history_counts: are events from
     before the first reading sent on, or evidence only? metrics: the platform's names → the words of [event.names].
     """
 
-    key: str
+    enabled: bool
     every_ms: Milliseconds
     overlap_ms: Milliseconds
     sweep_ms: Milliseconds
@@ -36,14 +34,11 @@ class Poll:
 def read(poll: Section) -> Poll:
     """What the table says; what is wrong is noted in it."""
     poll.check_keys(POLL_KEYS)
-    key = poll.text("key")
-    if not VARIABLE.fullmatch(key):
-        poll.wrong("key", "the name of the environment variable that holds the API key, such as ACME_API_KEY", key)
     metrics = poll.section("metrics", "[poll.metrics]")
     if not metrics.table:
         poll.wrong("metrics", 'the platform\'s names of what is read, such as "Opened Email" = "opened"', metrics.table)
     return Poll(
-        key=key,
+        enabled=poll.flag("enabled") if "enabled" in poll.table else True,
         every_ms=_span(poll, "every", MINUTE, least=5 * SECOND, most=10 * MINUTE),
         overlap_ms=_span(poll, "overlap", 10 * MINUTE, least=MINUTE, most=DAY),
         sweep_ms=_span(poll, "sweep", 7 * DAY, least=HOUR, most=21 * DAY),

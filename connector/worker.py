@@ -62,9 +62,11 @@ class Worker:
         loops: list[Callable[[], object]] = [self._stitch, self._expire, self._beat]
         for one in self.deliverers:
             loops += [partial(one.run, self._stop)] * DELIVERY_THREADS
-        if config.klaviyo_api_key and mappings.sources[SOURCE].poll is not None:
+        poll = mappings.sources[SOURCE].poll
+        if config.klaviyo_api_key:
             client = Client(config, stop=self._stop)  # one, for what Klaviyo allows is of an account
-            loops.append(partial(Poller(config, store, mappings, client, now=now).run, self._stop))
+            if poll is not None and poll.enabled:
+                loops.append(partial(Poller(config, store, mappings, client, now=now).run, self._stop))
             loops.append(partial(Resolver(config, store, client, now).run, self._stop))
         self._threads = [threading.Thread(target=loop, name="connector-worker", daemon=True) for loop in loops]
 

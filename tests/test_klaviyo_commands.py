@@ -252,7 +252,7 @@ SEGMENTS_OWN = "see that every destination named Klaviyo is switched off in Segm
 
 POLLED = replace(
     MAPPINGS,
-    sources={**MAPPINGS.sources, "klaviyo": replace(SOURCE, poll=Poll("KLAVIYO_API_KEY", MINUTE, 0, 0, 0, False, {}))},
+    sources={**MAPPINGS.sources, "klaviyo": replace(SOURCE, poll=Poll(True, MINUTE, 0, 0, 0, False, {}))},
 )
 
 
@@ -463,7 +463,7 @@ def test_create_asks_the_account_for_its_topics_and_takes_those_of_the_mapping(
     (tmp_path / "mine" / "sources").mkdir(parents=True)
     (tmp_path / "mine" / "sources" / "klaviyo.toml").write_text(
         'secrets = "KLAVIYO_WEBHOOK_SECRETS"\n[event.names]\n"event:klaviyo.received_email/x" = "Email Delivered"\n'
-        '"event:klaviyo.nothing" = "Email Opened"\n[identifiers]\nrecipient = ["to"]\n[poll]\nkey = "KLAVIYO_API_KEY"\n'
+        '"event:klaviyo.nothing" = "Email Opened"\n[identifiers]\nrecipient = ["to"]\n[poll]\nenabled = true\n'
         '[poll.metrics]\n"Clicked Email" = "event:klaviyo.clicked_email"\n'
     )
     monkeypatch.setenv("MAPPINGS", str(tmp_path / "mine"))

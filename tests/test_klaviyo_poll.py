@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -808,3 +809,14 @@ def test_one_metric_that_klaviyo_refuses_keeps_no_other_from_being_read(small: S
         small.polls()
     assert len(error.value.__notes__) == 1, "which one it was"
     assert len(ids - set(small.read())) == 1
+
+
+def test_a_key_for_other_work_makes_no_channel_of_polling(small: Shop, tmp_path: Path) -> None:
+    from connector.resources import shipped_mappings
+
+    (tmp_path / "sources").mkdir()
+    shipped = (shipped_mappings() / "sources" / "klaviyo.toml").read_text()
+    (tmp_path / "sources" / "klaviyo.toml").write_text(shipped.replace("enabled = true", "enabled = false"))
+    small.settle_on(KLAVIYO_WEBHOOK_SECRETS="", MAPPINGS=str(tmp_path))
+    told.feed(small.store, small.house, [told.opened("s1", iso(NOW), "jane@x.test")], NOW)
+    assert small.outcomes()["s1"][0] == "held"

@@ -346,7 +346,7 @@ def changed(**poll: Any) -> source_mapping.Source:
 
 def test_the_shipped_settings_are_what_the_comments_say() -> None:
     assert replace(POLL, metrics={}) == Poll(
-        key="KLAVIYO_API_KEY",
+        enabled=True,
         every_ms=MINUTE,
         overlap_ms=10 * MINUTE,
         sweep_ms=7 * DAY,
@@ -364,11 +364,7 @@ def test_the_shipped_settings_are_what_the_comments_say() -> None:
         ({"sweep": "22d"}, "[poll] sweep: expected a duration from 1h to 21d, found '22d'"),
         ({"history": "366d"}, "[poll] history: expected a duration from 0s to 365d, found '366d'"),
         ({"history_counts": "no"}, "[poll] history_counts: expected true or false, found 'no'"),
-        (
-            {"key": "pk_0123"},
-            "[poll] key: expected the name of the environment variable that holds the API key, such as ACME_API_KEY,"
-            " found 'pk_0123'",
-        ),
+        ({"enabled": "no"}, "[poll] enabled: expected true or false, found 'no'"),
         (
             {"metrics": {}},
             '[poll] metrics: expected the platform\'s names of what is read, such as "Opened Email" = "opened",'

@@ -181,12 +181,8 @@ def _in_use(tx: sa.Connection, config: Config, mappings: Mappings) -> bool:
 def _polling(tx: sa.Connection, mappings: Mappings, now: Milliseconds) -> Iterator[Finding]:
     """Are events read, and how far are they?"""
     poll = mappings.sources[NAME].poll
-    if poll is None:
-        yield Finding(
-            "off",
-            f"Klaviyo's events are not polled: mappings/sources/{NAME}.toml has no [poll]",
-            "add that section, as in the file this version ships with",
-        )
+    if poll is None or not poll.enabled:
+        yield Finding("off", f"Klaviyo's events are not polled: [poll] in mappings/sources/{NAME}.toml says so")
         return
     told = _said(tx, polled.FACT)
     if told is None:
