@@ -57,7 +57,7 @@ class News:
 def profiles(tx: sa.Connection, occasions: Sequence[Occasion], graph: Graph, house: House, now: Milliseconds) -> News:
     """The profile calls that are news to the platform, at most one a customer. What they tell is noted."""
     told = _told(tx, [one.customer.subject for one in occasions if one.customer.subject is not None], now)
-    last = _last(occasions, told, house.keys)
+    last = _last(occasions, told, house)
     current = _traits(graph, last, house)
     parcels, noted, joined, renamed = [], [], [], set()
     for subject, one in last.items():
@@ -87,16 +87,21 @@ def profiles(tx: sa.Connection, occasions: Sequence[Occasion], graph: Graph, hou
 
 
 def _last(
-    occasions: Sequence[Occasion], told: Mapping[int, tuple[Milliseconds, Mapping[str, str]]], keys: Keys
+    occasions: Sequence[Occasion], told: Mapping[int, tuple[Milliseconds, Mapping[str, str]]], house: House
 ) -> dict[int, Occasion]:
-    """By customer, the last occasion to tell something: an ``identify``, or names that were not told."""
+    """By customer, the last occasion to tell something: an ``identify`` that says what was not told, or such names.
+
+    Most of them say what was told before, and of these nobody's history need be read.
+    """
     last: dict[int, Occasion] = {}
     for one in sorted(occasions, key=lambda one: (one.message.at, one.message.key)):
         subject = one.customer.subject
         if subject is None:
             continue
-        names = told[subject][1].get(NAMES) if subject in told else None
-        if one.message.type == "identify" or names != _digest(_names(one.who), keys):
+        before = told[subject][1] if subject in told else {}
+        says = _state(one, one.message.traits, house) if one.message.type == "identify" else None
+        attributes = says["data"]["attributes"] if says is not None else {}
+        if not _digests(attributes, one.who, house.keys).items() <= before.items():
             last[subject] = one
     return last
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from connector.house import House
 from connector.messages import DAY, Identifier, Received
@@ -90,6 +91,22 @@ def test_a_site_that_identifies_on_every_page_tells_only_what_is_new(sqlite_stor
         {"email": JANE, "external_id": "u1", "properties": {"plan": "pro"}},
         {"email": JANE, "external_id": "u1", "properties": {"city_club": True}},
     ]
+
+
+def test_whoever_says_nothing_new_costs_no_look_at_all_they_ever_said(sqlite_store: Store, house: House) -> None:
+    arrive(sqlite_store, house, identify("i1", "10:00:00", "B1", user_id="u1", email=JANE, plan="pro"))
+    asked: list[str] = []
+
+    def listen(_c: object, _cursor: object, statement: str, *_more: object) -> None:
+        asked.append(statement)
+
+    sa.event.listen(sqlite_store.engine, "before_cursor_execute", listen)
+    arrive(sqlite_store, house, identify("i2", "10:00:01", "B1", user_id="u1", email=JANE, plan="pro"))
+    nothing_new = [one for one in asked if "from traits" in one and "integrations" in one]
+    arrive(sqlite_store, house, identify("i3", "10:00:02", "B1", user_id="u1", email=JANE, plan="free"))
+    news = [one for one in asked if "from traits" in one and "integrations" in one]
+    sa.event.remove(sqlite_store.engine, "before_cursor_execute", listen)
+    assert (len(nothing_new), len(news)) == (0, 1)
 
 
 def test_after_a_day_everything_is_told_again(sqlite_store: Store, house: House) -> None:
